@@ -1,0 +1,1 @@
+"""The Container Network Model: networks, endpoints, sandboxes, addresses."""

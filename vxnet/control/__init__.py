@@ -1,0 +1,1 @@
+"""Who has which MAC and where: the control planes."""

@@ -1,0 +1,1 @@
+"""The daemon: parts built from settings, run on uvloop, ended in order."""

@@ -1,0 +1,1 @@
+"""Where frames move: one protocol, a Python and a Rust implementation."""

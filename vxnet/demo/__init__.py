@@ -1,0 +1,1 @@
+"""Several hosts on this machine, end to end, to see that vxnet does what it says."""

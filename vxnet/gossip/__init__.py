@@ -1,0 +1,1 @@
+"""VXG/1: who is alive and who has what, as a state machine without I/O."""

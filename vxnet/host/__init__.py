@@ -1,0 +1,1 @@
+"""The rest of the operating system: netlink, the state on disk, systemd."""

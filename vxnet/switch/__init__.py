@@ -1,0 +1,1 @@
+"""Frames in, actions out: what an Ethernet switch with VXLAN tunnels decides."""

@@ -1,0 +1,1 @@
+"""What the bytes on the wire mean: codecs over offsets, no objects per frame, no I/O."""
