@@ -1,0 +1,91 @@
+"""What the switch is told and tells: networks, ports, peers, stations, and rows for people."""
+
+from dataclasses import dataclass
+
+from vxnet.switch.actions import PortId
+from vxnet.wire.addr import Ip, Mac, Vni, Vtep
+
+__all__ = [
+    "Change",
+    "FdbRow",
+    "Peer",
+    "Port",
+    "RemoveEntry",
+    "Segment",
+    "SetEntry",
+    "SetPeers",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One network on this host. `mtu` is the inner IP MTU in octets."""
+
+    vni: Vni
+    mtu: int
+    learning: bool = True  # learn stations from data, for peers that say so
+    flood_unknown: bool = True
+    suppress_neighbours: bool = True  # answer ARP and ND for known addresses here
+    vlan_transparent: bool = False
+    strict_reserved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One endpoint. `mac` and `ips` are what vxnet assigned; None and () where any may speak."""
+
+    id: PortId
+    vni: Vni
+    mac: Mac | None = None
+    ips: tuple[Ip, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Another VTEP that has a network."""
+
+    vtep: Vtep
+    learning: bool = False  # a foreign VTEP: its stations are learned from what it sends
+
+
+@dataclass(frozen=True, slots=True)
+class SetEntry:
+    """A station is behind `vtep`, says the control plane; replaces what was known of it."""
+
+    vni: Vni
+    mac: Mac
+    vtep: Vtep
+    ips: tuple[Ip, ...] = ()
+    router: bool = False  # the R flag of ND answers given on its behalf
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveEntry:
+    """The control plane no longer holds this station."""
+
+    vni: Vni
+    mac: Mac
+
+
+@dataclass(frozen=True, slots=True)
+class SetPeers:
+    """All VTEPs that have this network now: who may send into it, and who is flooded to."""
+
+    vni: Vni
+    peers: tuple[Peer, ...]
+
+
+Change = SetEntry | RemoveEntry | SetPeers
+
+
+@dataclass(frozen=True, slots=True)
+class FdbRow:
+    """A line of the forwarding table, for people. Exactly one of `vtep` and `port` is set."""
+
+    vni: Vni
+    mac: Mac
+    vtep: Vtep | None
+    port: PortId | None
+    ips: tuple[Ip, ...]
+    source: str  # "control", "learned" or "local"
+    age_s: float | None = None  # since last seen; None where it does not age
