@@ -1,0 +1,24 @@
+"""What holds for every test: nothing vxnet does on the event loop may block it."""
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import BlockBuster
+
+WAITS = ("time.", "socket.", "os.read", "os.write", "builtins.input")
+"""The calls that wait for somebody else. Files may be touched on the loop: at start, and rarely."""
+
+
+@pytest.fixture(autouse=True)
+def _blocking_calls_fail() -> Iterator[None]:
+    """Make a call from vxnet that would block the event loop fail the test it happens in."""
+    watched = [
+        function
+        for name, function in BlockBuster("vxnet").functions.items()
+        if name.startswith(WAITS)
+    ]
+    for function in watched:
+        function.activate()
+    yield
+    for function in watched:
+        function.deactivate()
