@@ -14,7 +14,11 @@ def _blocking_calls_fail() -> Iterator[None]:
     """Make a call from vxnet that would block the event loop fail the test it happens in."""
     watched = [
         function
-        for name, function in BlockBuster("vxnet").functions.items()
+        for name, function in BlockBuster(
+            # The demo is plain, synchronous code: the only loop in it hides in pyroute2's calls.
+            "vxnet",
+            excluded_modules=["vxnet.demo"],
+        ).functions.items()
         if name.startswith(WAITS)
     ]
     for function in watched:
