@@ -1,0 +1,126 @@
+"""The Container Network Model's nouns: Network, Sandbox, Endpoint, as values."""
+
+import hashlib
+import ipaddress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NewType
+
+from vxnet.wire.addr import Ip, Mac, Vni
+
+__all__ = [
+    "Endpoint",
+    "EndpointId",
+    "EndpointState",
+    "IpAddress",
+    "IpInterface",
+    "IpNetwork",
+    "Network",
+    "NetworkId",
+    "Sandbox",
+    "SandboxKind",
+    "Subnet",
+    "derive_mac",
+    "device_name",
+]
+
+NetworkId = NewType("NetworkId", str)
+"""32 hexadecimal digits; the same on every host."""
+
+EndpointId = NewType("EndpointId", str)
+"""32 hexadecimal digits."""
+
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+IpInterface = ipaddress.IPv4Interface | ipaddress.IPv6Interface
+
+
+@dataclass(frozen=True, slots=True)
+class Subnet:
+    """A subnet of a network. `gateway` is left out of what is handed out."""
+
+    prefix: IpNetwork
+    gateway: IpAddress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A named Ethernet, of one driver. `mtu` is the IP MTU inside, in octets."""
+
+    id: NetworkId
+    name: str
+    driver: str
+    mtu: int
+    vni: Vni | None = None
+    subnets: tuple[Subnet, ...] = ()
+    options: dict[str, str] = field(default_factory=dict)
+    created_ms: int = 0
+
+
+class SandboxKind(StrEnum):
+    """How a network namespace is named."""
+
+    NETNS = "netns"
+    PID = "pid"
+    PATH = "path"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A network namespace, by the name somebody gave it."""
+
+    kind: SandboxKind
+    value: str
+
+    @property
+    def path(self) -> str:
+        """The file that stands for the namespace."""
+        match self.kind:
+            case SandboxKind.NETNS:
+                return f"/run/netns/{self.value}"
+            case SandboxKind.PID:
+                return f"/proc/{self.value}/ns/net"
+            case SandboxKind.PATH:
+                return self.value
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.value}"
+
+
+class EndpointState(StrEnum):
+    """Where an endpoint is in its life; only what is `created` or `joined` outlives a restart."""
+
+    CREATING = "creating"  # saved before it is driven, so that a crash leaves a trace to undo
+    CREATED = "created"
+    JOINED = "joined"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A station of a network on this host. `sandbox` and `ifname` are set while it is joined."""
+
+    id: EndpointId
+    name: str
+    network: NetworkId
+    mac: Mac
+    addresses: tuple[IpInterface, ...] = ()
+    state: EndpointState = EndpointState.CREATED
+    sandbox: Sandbox | None = None
+    ifname: str = ""
+    created_ms: int = 0
+
+    @property
+    def ips(self) -> tuple[Ip, ...]:
+        """Its addresses as the wire has them."""
+        return tuple(Ip(address.ip.packed) for address in self.addresses)
+
+
+def derive_mac(network: NetworkId, endpoint: EndpointId) -> Mac:
+    """The MAC an endpoint has for ever: unicast, locally administered (IEEE 802 U/L bit)."""
+    octets = hashlib.blake2s(f"{network}/{endpoint}".encode(), digest_size=6).digest()
+    return Mac(bytes([octets[0] & 0xFC | 0x02]) + octets[1:])
+
+
+def device_name(endpoint: EndpointId) -> str:
+    """What an endpoint's device is called on the host: at most 15 octets (IFNAMSIZ - 1)."""
+    return f"vx{endpoint[:12]}"

@@ -1,0 +1,70 @@
+"""A host that is only imagined: the namespaces and the storage of tests."""
+
+from collections.abc import Sequence
+
+from vxnet.cnm.model import IpAddress, IpNetwork
+from vxnet.errors import HostError, StateError
+from vxnet.host.base import Interface, Row, Underlay
+
+__all__ = ["MemoryHost", "MemoryStore"]
+
+
+class MemoryHost:
+    """Sandboxes are dictionaries of interfaces by name; `refusal` makes the next call fail."""
+
+    def __init__(self, underlay: Underlay | None = None) -> None:
+        self.sandboxes: dict[str, dict[str, Interface]] = {}
+        self.known_prefixes: list[IpNetwork] = []
+        self.refusal: HostError | None = None
+        self._underlay = underlay or Underlay("under0", 1500)
+
+    async def underlay(self, address: IpAddress) -> Underlay:
+        self._refuse()
+        return self._underlay
+
+    async def prefixes(self) -> list[IpNetwork]:
+        self._refuse()
+        return list(self.known_prefixes)
+
+    async def check_sandbox(self, path: str) -> None:
+        self._refuse()
+        if path not in self.sandboxes:
+            raise StateError(f"there is no network namespace {path}")
+
+    async def place(self, device: str, path: str, interface: Interface) -> None:
+        await self.check_sandbox(path)
+        if interface.name in self.sandboxes[path]:
+            raise StateError(f"{path} already has an interface {interface.name}")
+        self.sandboxes[path][interface.name] = interface
+
+    def _refuse(self) -> None:
+        refusal, self.refusal = self.refusal, None
+        if refusal is not None:
+            raise refusal
+
+
+class MemoryStore:
+    """Tables of a dictionary each; `refusal` makes the next write fail."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict[str, bytes]] = {}
+        self.refusal: HostError | None = None
+
+    async def rows(self, table: str) -> Sequence[Row]:
+        return sorted(self.tables.get(table, {}).items())
+
+    async def put(self, table: str, key: str, value: bytes) -> None:
+        self._refuse()
+        self.tables.setdefault(table, {})[key] = value
+
+    async def delete(self, table: str, key: str) -> None:
+        self._refuse()
+        self.tables.get(table, {}).pop(key, None)
+
+    async def close(self) -> None:
+        self.refusal = HostError("the store is closed")
+
+    def _refuse(self) -> None:
+        refusal, self.refusal = self.refusal, None
+        if refusal is not None:
+            raise refusal

@@ -1,0 +1,89 @@
+"""Work inside another network namespace, in a thread that lives only for it."""
+
+import asyncio
+import ctypes
+import errno
+import fcntl
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from vxnet.errors import HostError, StateError
+
+__all__ = ["open_namespace", "run_inside"]
+
+CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
+NS_GET_NSTYPE: Final = 0xB703  # linux/nsfs.h: _IO(0xb7, 3)
+
+T = TypeVar("T")
+
+
+@contextmanager
+def open_namespace(path: str) -> Iterator[int]:
+    """A descriptor of the namespace this file stands for. Raises StateError where it is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESRCH, errno.ENOTDIR):
+            raise StateError(f"there is no network namespace {path}{_mend(path)}") from None
+        raise StateError(f"{path} cannot be opened: {error.strerror}") from None
+    try:
+        try:
+            kind = fcntl.ioctl(fd, NS_GET_NSTYPE)
+        except OSError:
+            kind = 0
+        if kind != CLONE_NEWNET:
+            raise StateError(f"{path} is a file, but not a network namespace{_mend(path)}")
+        yield fd
+    finally:
+        os.close(fd)
+
+
+async def run_inside(path: str | None, work: Callable[[], T]) -> T:
+    """Call `work` in a thread of its own, inside the namespace (None: this process's).
+
+    The thread ends with the work: setns(2) binds a thread, and one that could not come back would
+    be worse than none.
+    """
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def settle(result: T | None, error: BaseException | None) -> None:
+        if done.cancelled():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)  # type: ignore[arg-type]
+
+    def run() -> None:
+        result, failure = None, None
+        try:
+            if path is not None:
+                with open_namespace(path) as fd:
+                    _enter(fd, path)
+            result = work()
+        except BaseException as error:  # carried to whoever awaits
+            failure = error
+        loop.call_soon_threadsafe(settle, result, failure)
+
+    threading.Thread(target=run, name="namespace", daemon=True).start()
+    return await done
+
+
+def _enter(fd: int, path: str) -> None:
+    if _libc().setns(fd, CLONE_NEWNET) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        raise HostError(f"{path} cannot be entered: {reason}; the daemon needs CAP_SYS_ADMIN")
+
+
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def _mend(path: str) -> str:
+    if path.startswith("/run/netns/"):
+        return f"; make it with: ip netns add {path.removeprefix('/run/netns/')}"
+    return ""

@@ -1,0 +1,159 @@
+"""Links, addresses and routes over netlink (pyroute2), each request in a thread of its own.
+
+Moving a device waits for the kernel's grace period, tens of milliseconds on a busy host, so none of
+it is done on the event loop.
+"""
+
+import errno
+import ipaddress
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from pyroute2.iproute.linux import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from vxnet.cnm.model import IpAddress, IpInterface, IpNetwork
+from vxnet.errors import HostError, StateError
+from vxnet.host.base import Interface, Underlay
+from vxnet.host.namespace import open_namespace, run_inside
+from vxnet.wire.addr import format_mac
+
+__all__ = ["NetlinkHost"]
+
+RTN_UNICAST: Final = 1  # linux/rtnetlink.h
+IFA_F_NODAD: Final = 0x02  # linux/if_addr.h; nobody else has an address that vxnet handed out
+
+
+class NetlinkHost:
+    """This machine, as seen from the namespace the daemon runs in."""
+
+    async def underlay(self, address: IpAddress) -> Underlay:
+        return await run_inside(None, lambda: _underlay(address))
+
+    async def prefixes(self) -> list[IpNetwork]:
+        return await run_inside(None, _prefixes)
+
+    async def check_sandbox(self, path: str) -> None:
+        # A quick look at a file of a pseudo file system, which never waits for a disk.
+        with open_namespace(path):
+            pass
+
+    async def place(self, device: str, path: str, interface: Interface) -> None:
+        await run_inside(path, lambda: _check_free(path, interface))
+        await run_inside(None, lambda: _move(device, path, interface))
+        await run_inside(path, lambda: _settle(device, path, interface))
+
+
+@contextmanager
+def _netlink(doing: str) -> Iterator[Any]:
+    """A netlink socket in this thread's namespace; what the kernel refuses becomes a sentence."""
+    try:
+        with IPRoute() as socket:
+            yield socket
+    except NetlinkError as error:
+        reason = os.strerror(error.code)
+        mend = "; the daemon needs CAP_NET_ADMIN" if error.code == errno.EPERM else ""
+        raise HostError(f"{doing}: {reason}{mend}") from error
+    except OSError as error:
+        raise HostError(f"{doing}: {error.strerror}") from error
+
+
+def _underlay(address: IpAddress) -> Underlay:
+    with _netlink("the addresses of this host cannot be read") as socket:
+        found = []
+        for message in socket.get_addr():
+            text = message.get("IFA_LOCAL") or message.get("IFA_ADDRESS")
+            if ipaddress.ip_address(text) == address:
+                (link,) = socket.get_links(message["index"])
+                return Underlay(link.get("IFLA_IFNAME"), link.get("IFLA_MTU"))
+            found.append(text)
+    addresses = [ipaddress.ip_address(text) for text in found]
+    here = ", ".join(str(a) for a in addresses if not a.is_loopback and not a.is_link_local)
+    raise HostError(
+        f"no interface of this host has the address {address}; "
+        f"set node.vtep to one that is here ({here or 'there is only loopback'})"
+    )
+
+
+def _prefixes() -> list[IpNetwork]:
+    found: set[IpNetwork] = set()
+    with _netlink("the routes of this host cannot be read") as socket:
+        for message in socket.get_addr():
+            address = message.get("IFA_LOCAL") or message.get("IFA_ADDRESS")
+            found.add(ipaddress.ip_interface(f"{address}/{message['prefixlen']}").network)
+        for message in socket.get_routes():
+            destination = message.get("RTA_DST")
+            if destination is not None and message["type"] == RTN_UNICAST:
+                found.add(ipaddress.ip_network(f"{destination}/{message['dst_len']}"))
+    return sorted(found, key=lambda prefix: (prefix.version, prefix))
+
+
+def _check_free(path: str, interface: Interface) -> None:
+    """Refuse before anything is touched. Runs inside the sandbox."""
+    with _netlink(f"{path} cannot be looked into") as socket:
+        if _index(socket, interface.name) is not None:
+            raise StateError(
+                f"{path} already has an interface {interface.name}; choose another with --ifname"
+            )
+        wanted = {address.ip: address for address in interface.addresses}
+        for message in socket.get_addr():
+            text = message.get("IFA_LOCAL") or message.get("IFA_ADDRESS")
+            if ipaddress.ip_address(text) in wanted:
+                (link,) = socket.get_links(message["index"])
+                raise StateError(f"{path} already has {text}, on {link.get('IFLA_IFNAME')}")
+
+
+def _move(device: str, path: str, interface: Interface) -> None:
+    """Set what only this side may set, and hand the device over. Runs in our namespace."""
+    with open_namespace(path) as fd, _netlink(f"{device} cannot be moved to {path}") as socket:
+        index = _index(socket, device)
+        if index is None:
+            raise HostError(f"the device {device} is gone; somebody removed it")
+        settings: dict[str, Any] = {"mtu": interface.mtu, "address": format_mac(interface.mac)}
+        if interface.gso_max_bytes is not None:
+            settings["gso_max_size"] = interface.gso_max_bytes
+        socket.link("set", index=index, **settings)
+        socket.link("set", index=index, net_ns_fd=fd)
+
+
+def _settle(device: str, path: str, interface: Interface) -> None:
+    """Name it, address it, bring it up. Runs inside the sandbox."""
+    with _netlink(f"{interface.name} cannot be set up in {path}") as socket:
+        index = _index(socket, device)
+        if index is None:
+            raise HostError(f"the device {device} did not arrive in {path}")
+        socket.link("set", index=index, ifname=interface.name)
+        for address in interface.addresses:
+            _add_address(socket, index, address)
+        socket.link("set", index=index, state="up")
+        for gateway in interface.gateways:
+            _add_default_route(socket, index, gateway)
+
+
+def _add_address(socket: Any, index: int, address: IpInterface) -> None:
+    arguments: dict[str, Any] = {}
+    if isinstance(address, ipaddress.IPv4Interface):
+        arguments["broadcast"] = str(address.network.broadcast_address)
+    else:
+        arguments["flags"] = IFA_F_NODAD
+    socket.addr(
+        "add",
+        index=index,
+        address=str(address.ip),
+        prefixlen=address.network.prefixlen,
+        **arguments,
+    )
+
+
+def _add_default_route(socket: Any, index: int, gateway: IpAddress) -> None:
+    """The first endpoint of a sandbox is its way out; a default route that is there stays."""
+    family = 2 if gateway.version == 4 else 10
+    if not any(True for _ in socket.get_default_routes(family=family)):
+        socket.route("add", family=family, dst="default", gateway=str(gateway), oif=index)
+
+
+def _index(socket: Any, name: str) -> int | None:
+    found: list[int] = socket.link_lookup(ifname=name)
+    return found[0] if found else None
