@@ -12,6 +12,7 @@ __all__ = [
     "Drop",
     "DropReason",
     "Flood",
+    "Forgotten",
     "Learned",
     "Moved",
     "PortId",
@@ -114,4 +115,13 @@ class Moved:
     port: PortId
 
 
-SwitchEvent = Learned | Moved
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A learned station is no longer behind `port`: silent too long, moved, or the port is gone."""
+
+    vni: Vni
+    mac: Mac
+    port: PortId
+
+
+SwitchEvent = Learned | Moved | Forgotten

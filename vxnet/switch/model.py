@@ -50,7 +50,10 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class SetEntry:
-    """A station is behind `vtep`, says the control plane; replaces what was known of it."""
+    """A station is behind another host's `vtep`, says the control plane.
+
+    Replaces what was known of it. A host's own stations are known by its ports, not by entries.
+    """
 
     vni: Vni
     mac: Mac
