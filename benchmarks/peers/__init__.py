@@ -1,0 +1,1 @@
+"""The overlays that are measured: one file each."""

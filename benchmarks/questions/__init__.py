@@ -1,0 +1,1 @@
+"""What is asked of every peer: one file each."""
