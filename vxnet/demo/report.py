@@ -1,0 +1,78 @@
+"""What a demo found: one result a check, and what there was to see."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from vxnet.demo.capture import Sighting
+
+__all__ = ["Finding", "Report", "Result", "TableRow"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check saw: a sentence for people, and the numbers behind it."""
+
+    ok: bool
+    seen: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A check that was made."""
+
+    name: str
+    title: str
+    ok: bool
+    seen: str
+    seconds: float
+    details: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class TableRow:
+    """A line of a host's forwarding table: a station, and the VTEP or local port it is behind."""
+
+    network: str
+    mac: str
+    ips: tuple[str, ...]
+    behind: str
+    source: str
+
+
+@dataclass(slots=True)
+class Report:
+    """A whole run. It is ok when at least one check was made and every one held."""
+
+    prefix: str
+    hosts: int
+    datapath: str
+    results: list[Result] = field(default_factory=list)
+    sightings: Sequence[Sighting] = ()
+    tables: Mapping[str, Sequence[TableRow]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def ok(self) -> bool:
+        """Whether every check held."""
+        return bool(self.results) and all(result.ok for result in self.results)
+
+    def to_json(self) -> str:
+        """One document, for programs."""
+        document = {
+            "ok": self.ok,
+            "prefix": self.prefix,
+            "hosts": self.hosts,
+            "datapath": self.datapath,
+            "seconds": round(self.seconds, 3),
+            "checks": [dataclasses.asdict(result) for result in self.results],
+            "capture": [dataclasses.asdict(sighting) for sighting in self.sightings],
+            "fdb": {
+                host: [dataclasses.asdict(row) for row in rows]
+                for host, rows in self.tables.items()
+            },
+        }
+        return json.dumps(document, indent=2)

@@ -1,0 +1,186 @@
+"""Traffic between stations: pings, a TCP stream with digests, UDP, broadcast.
+
+The sockets live in the stations' sandboxes; the threads that use them need not.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import socket
+import struct
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from vxnet.demo.station import Station
+from vxnet.errors import HostError
+
+__all__ = ["Transfer", "exchange", "ping", "require_ping", "shout", "transfer"]
+
+CHUNK_BYTES = 1 << 20
+TIME = re.compile(r"time[=<]([0-9.]+) ms")
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A TCP stream as both ends saw it; the digests are SHA-256."""
+
+    sent_bytes: int
+    received_bytes: int
+    sent_digest: str
+    received_digest: str
+    seconds: float
+
+    @property
+    def intact(self) -> bool:
+        """Whether what arrived is what was sent."""
+        return self.sent_bytes == self.received_bytes and self.sent_digest == self.received_digest
+
+    @property
+    def gigabits_per_second(self) -> float:
+        """How fast it went, by the receiver's clock."""
+        return self.received_bytes * 8 / self.seconds / 1e9
+
+
+def require_ping() -> None:
+    """Raise HostError unless this machine has `ping`."""
+    if shutil.which("ping") is None:
+        raise HostError("there is no `ping` on this machine; install it (Debian: iputils-ping)")
+
+
+def ping(source: Station, address: str, *, count: int = 1, wait_s: int = 3) -> float | None:
+    """The shortest round trip in milliseconds, or None where nothing came back."""
+    command = ["ping", "-n", "-c", str(count), "-i", "0.2", "-W", str(wait_s), address]
+    done = source.sandbox.run(command, check=False, timeout_s=count + wait_s + 10)
+    times = [float(t) for t in TIME.findall(done.stdout)]
+    return min(times, default=None)
+
+
+def transfer(
+    source: Station, target: Station, address: str, size_bytes: int, *, timeout_s: float = 60.0
+) -> Transfer:
+    """Send a stream of random octets. Raises OSError where the network fails meanwhile."""
+    family = _family(address)
+    with (
+        target.socket(family, socket.SOCK_STREAM) as listener,
+        source.socket(family, socket.SOCK_STREAM) as sender,
+        ThreadPoolExecutor(1, thread_name_prefix="receive") as pool,
+    ):
+        listener.settimeout(timeout_s)
+        sender.settimeout(timeout_s)
+        listener.bind((address, 0))
+        listener.listen(1)
+        receiving = pool.submit(_receive, listener, timeout_s)
+        sender.connect((address, listener.getsockname()[1]))
+        sent_bytes, sent_digest = _send(sender, size_bytes)
+        received_bytes, received_digest, seconds = receiving.result()
+    return Transfer(sent_bytes, received_bytes, sent_digest, received_digest, seconds)
+
+
+def exchange(
+    source: Station,
+    target: Station,
+    address: str,
+    sizes: Iterable[int],
+    *,
+    timeout_s: float = 3.0,
+) -> tuple[int, int]:
+    """Send datagrams of these sizes one by one and have each echoed: how many, how many intact."""
+    family = _family(address)
+    sent = intact = 0
+    with (
+        target.socket(family, socket.SOCK_DGRAM) as echo,
+        source.socket(family, socket.SOCK_DGRAM) as asker,
+        ThreadPoolExecutor(1, thread_name_prefix="echo") as pool,
+    ):
+        echo.bind((address, 0))
+        echo.settimeout(timeout_s)
+        asker.settimeout(timeout_s)
+        asker.connect((address, echo.getsockname()[1]))
+        answering = pool.submit(_echo, echo)
+        for size in sizes:
+            datagram = os.urandom(size)
+            asker.send(datagram)
+            sent += 1
+            try:
+                intact += asker.recv(65_535) == datagram
+            except TimeoutError:
+                continue
+        asker.send(b"")  # an empty datagram ends the echo
+        answering.result()
+    return sent, intact
+
+
+def shout(
+    source: Station, listeners: Sequence[Station], family: int, *, wait_s: float = 3.0
+) -> set[str]:
+    """Broadcast (IPv4) or multicast to all nodes (IPv6) from a station: labels of who heard it."""
+    text = os.urandom(16)
+    sockets: dict[str, socket.socket] = {}
+    heard: set[str] = set()
+    try:
+        port = 0
+        for station in listeners:
+            ear = sockets[station.label] = station.socket(family, socket.SOCK_DGRAM)
+            ear.bind(("", port))
+            port = ear.getsockname()[1]
+        with source.socket(family, socket.SOCK_DGRAM) as mouth:
+            if family == socket.AF_INET:
+                mouth.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+                mouth.sendto(text, (str(source.ipv4.network.broadcast_address), port))
+            else:
+                mouth.sendto(text, ("ff02::1", port, 0, source.scope()))
+        deadline = time.monotonic() + wait_s
+        for label, ear in sockets.items():
+            ear.settimeout(max(0.01, deadline - time.monotonic()))
+            try:
+                if ear.recv(64) == text:
+                    heard.add(label)
+            except TimeoutError:
+                continue
+    finally:
+        for ear in sockets.values():
+            ear.close()
+    return heard
+
+
+def _family(address: str) -> int:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _send(sender: socket.socket, size_bytes: int) -> tuple[int, str]:
+    """No two chunks are alike, so one lost, doubled or out of order changes the digest."""
+    digest, noise, sent = hashlib.sha256(), bytearray(os.urandom(CHUNK_BYTES)), 0
+    while sent < size_bytes:
+        struct.pack_into("!Q", noise, 0, sent)
+        chunk = memoryview(noise)[: size_bytes - sent]
+        digest.update(chunk)
+        sender.sendall(chunk)
+        sent += len(chunk)
+    sender.shutdown(socket.SHUT_WR)
+    return sent, digest.hexdigest()
+
+
+def _receive(listener: socket.socket, timeout_s: float) -> tuple[int, str, float]:
+    digest, buffer, received = hashlib.sha256(), bytearray(CHUNK_BYTES), 0
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(timeout_s)
+        started = time.monotonic()
+        while size := connection.recv_into(buffer):
+            digest.update(memoryview(buffer)[:size])
+            received += size
+        return received, digest.hexdigest(), max(time.monotonic() - started, 1e-9)
+
+
+def _echo(echo: socket.socket) -> None:
+    while True:
+        try:
+            datagram, source = echo.recvfrom(65_535)
+        except TimeoutError:
+            return
+        if not datagram:
+            return
+        echo.sendto(datagram, source)
