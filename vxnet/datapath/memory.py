@@ -1,0 +1,93 @@
+"""A datapath that moves nothing and remembers what it was told: for tests of what drives one."""
+
+from collections.abc import Sequence
+
+from vxnet.datapath.base import (
+    Change,
+    FdbRow,
+    Listener,
+    Port,
+    RemoveEntry,
+    Segment,
+    SetEntry,
+    SetPeers,
+    Stats,
+)
+from vxnet.errors import StateError
+from vxnet.link.base import Link
+from vxnet.switch.actions import PortId, SwitchEvent
+from vxnet.wire.addr import Mac, Vni
+
+__all__ = ["MemoryDatapath"]
+
+
+class MemoryDatapath:
+    """Holds segments, ports, entries and peers as they were last set."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.segments: dict[Vni, Segment] = {}
+        self.ports: dict[PortId, tuple[Port, Link]] = {}
+        self.entries: dict[tuple[Vni, Mac], SetEntry] = {}
+        self.peers: dict[Vni, SetPeers] = {}
+        self._listeners: list[Listener] = []
+
+    async def start(self) -> None:
+        """There is nothing to open."""
+
+    async def close(self) -> None:
+        for port_id in list(self.ports):
+            self.remove_port(port_id)
+
+    def set_segment(self, segment: Segment) -> None:
+        self.segments[segment.vni] = segment
+
+    def remove_segment(self, vni: Vni) -> None:
+        if any(port.vni == vni for port, _ in self.ports.values()):
+            raise StateError(f"VNI {vni} still has ports")
+        self.segments.pop(vni, None)
+        self.peers.pop(vni, None)
+        self.entries = {key: entry for key, entry in self.entries.items() if key[0] != vni}
+
+    def add_port(self, port: Port, link: Link) -> None:
+        if port.vni not in self.segments:
+            raise StateError(f"VNI {port.vni} is unknown")
+        self.ports[port.id] = (port, link)
+
+    def remove_port(self, port_id: PortId) -> None:
+        if port_id in self.ports:
+            _, link = self.ports.pop(port_id)
+            link.close()
+
+    def program(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            match change:
+                case SetEntry(vni, mac):
+                    self.entries[vni, mac] = change
+                case RemoveEntry(vni, mac):
+                    self.entries.pop((vni, mac), None)
+                case SetPeers(vni):
+                    self.peers[vni] = change
+
+    def fdb(self) -> list[FdbRow]:
+        remote = [
+            FdbRow(e.vni, e.mac, e.vtep, None, e.ips, "control") for e in self.entries.values()
+        ]
+        local = [
+            FdbRow(port.vni, port.mac, None, port.id, port.ips, "local")
+            for port, _ in self.ports.values()
+            if port.mac is not None
+        ]
+        return remote + local
+
+    def stats(self) -> Stats:
+        return Stats(ports={}, tunnels={}, peers={}, stray={}, io={})
+
+    def subscribe(self, listener: Listener) -> None:
+        self._listeners.append(listener)
+
+    def saw(self, *events: SwitchEvent) -> None:
+        """Tell the listeners what frames would have shown."""
+        for listener in self._listeners:
+            listener(events)

@@ -1,0 +1,1 @@
+"""Network drivers, one file each; `vxnet.cnm.driver` says what one is."""

@@ -1,0 +1,232 @@
+"""Keeps the datapath's table a pure function of the control plane and of local ports.
+
+Downwards go the winning entries and the peers of each network this host has; upwards go the
+stations behind this host's ports, those vxnet attached and those the datapath saw.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from vxnet.control.base import ControlPlane
+from vxnet.datapath.base import (
+    Change,
+    Datapath,
+    FdbRow,
+    Peer,
+    Port,
+    RemoveEntry,
+    Segment,
+    SetEntry,
+    SetPeers,
+)
+from vxnet.errors import StateError
+from vxnet.gossip.events import (
+    Entry,
+    EntryFlag,
+    EntryGone,
+    EntrySet,
+    Event,
+    NetworkPeer,
+    NodeId,
+)
+from vxnet.link.base import Link
+from vxnet.switch.actions import Forgotten, Learned, Moved, PortId, SwitchEvent
+from vxnet.wire.addr import Ip, Mac, Vni, Vtep, format_ip, format_mac
+
+__all__ = ["Forwarding"]
+
+IPS_MAX = 8  # what one entry of the control plane can carry
+
+
+@dataclass(slots=True)
+class _Station:
+    """Something behind a port of this host. `assigned`: by vxnet, so it does not age."""
+
+    port: PortId
+    ips: tuple[Ip, ...]
+    assigned: bool
+
+
+class Forwarding:
+    """Joins one datapath to one control plane."""
+
+    def __init__(self, datapath: Datapath, control: ControlPlane) -> None:
+        """Subscribes to both; make it before either is started, so that nothing is missed."""
+        self._datapath = datapath
+        self._control = control
+        self._segments: set[Vni] = set()
+        self._peers: dict[Vni, dict[NodeId, Vtep]] = {}
+        self._foreign: dict[Vni, tuple[Peer, ...]] = {}
+        self._stations: dict[tuple[Vni, Mac], _Station] = {}
+        self._own: NodeId | None = None
+        self.refused_announcements = 0
+        datapath.subscribe(self._on_datapath)
+        control.subscribe(self._on_control)
+
+    def add_segment(self, segment: Segment) -> None:
+        """Have a network on this host, or change its settings: its entries are wanted now."""
+        self._datapath.set_segment(segment)
+        if segment.vni in self._segments:
+            return
+        self._segments.add(segment.vni)
+        self._control.attach(segment.vni)
+        changes: list[Change] = [self._all_peers(segment.vni)]
+        changes.extend(_set(e) for e in self._control.entries(segment.vni) if not self._is_own(e))
+        self._datapath.program(changes)
+
+    def remove_segment(self, vni: Vni) -> None:
+        """No longer have a network on this host."""
+        if vni in self._segments:
+            self._segments.remove(vni)
+            self._control.detach(vni)
+            self._datapath.remove_segment(vni)
+
+    def set_foreign_peers(self, vni: Vni, peers: tuple[Peer, ...]) -> None:
+        """The VTEPs of a network that do not speak our gossip."""
+        self._foreign[vni] = peers
+        if vni in self._segments:
+            self._datapath.program([self._all_peers(vni)])
+
+    def add_port(self, port: Port, link: Link) -> None:
+        """Take an endpoint's link into service; its station is not announced yet."""
+        self._datapath.add_port(port, link)
+
+    def remove_port(self, port: PortId) -> None:
+        """Take an endpoint's link out of service, and withdraw what is behind it."""
+        for (vni, mac), station in list(self._stations.items()):
+            if station.port == port:
+                self.withdraw(vni, mac)
+        self._datapath.remove_port(port)
+
+    def announce(self, vni: Vni, mac: Mac, ips: tuple[Ip, ...], port: PortId) -> None:
+        """Tell every host that this station is here. Raises what the control plane's does."""
+        moved = any(e.mac == mac and not self._is_own(e) for e in self._control.entries(vni))
+        self._control.announce(vni, mac, ips, moved=moved)
+        self._stations[vni, mac] = _Station(port, ips, assigned=True)
+
+    def withdraw(self, vni: Vni, mac: Mac) -> None:
+        """Tell every host that this station is gone."""
+        if self._stations.pop((vni, mac), None) is not None:
+            self._control.withdraw(vni, mac)
+
+    def peers(self, vni: Vni) -> dict[NodeId, Vtep]:
+        """The other hosts that have a network."""
+        return dict(self._peers.get(vni, {}))
+
+    def verify(self) -> list[str]:
+        """How the table differs from what it must be, a sentence each; none where it is right."""
+        wanted = {
+            (entry.vni, entry.mac): entry
+            for entry in self._control.entries()
+            if entry.vni in self._segments and not self._is_own(entry)
+        }
+        held = {(row.vni, row.mac): row for row in self._datapath.fdb() if row.source == "control"}
+        return [
+            *(f"{_name(key)} is missing" for key in wanted.keys() - held.keys()),
+            *(f"{_name(key)} is held by nobody any more" for key in held.keys() - wanted.keys()),
+            *(
+                f"{_name(key)} is at {held[key].vtep} here, and at {wanted[key].vtep} by gossip"
+                for key in wanted.keys() & held.keys()
+                if held[key].vtep != wanted[key].vtep
+            ),
+            *(
+                f"{_name(key)} has {_ips(held[key])} here, and {_ips(wanted[key])} by gossip"
+                for key in wanted.keys() & held.keys()
+                if set(held[key].ips) != set(wanted[key].ips)
+            ),
+        ]
+
+    def _on_control(self, events: Sequence[Event]) -> None:
+        changes: list[Change] = []
+        for event in events:
+            match event:
+                case NetworkPeer():
+                    changes.extend(self._on_peer(event))
+                case EntrySet(entry) if entry.vni in self._segments:
+                    changes.append(
+                        RemoveEntry(entry.vni, entry.mac) if self._is_own(entry) else _set(entry)
+                    )
+                case EntryGone(vni, mac) if vni in self._segments:
+                    changes.append(RemoveEntry(vni, mac))
+                case _:
+                    pass
+        if changes:
+            self._datapath.program(changes)
+
+    def _on_peer(self, event: NetworkPeer) -> Iterator[Change]:
+        if event.owner == self._own_id():
+            return
+        peers = self._peers.setdefault(event.vni, {})
+        if event.present:
+            peers[event.owner] = event.vtep
+        else:
+            peers.pop(event.owner, None)
+        if not peers:
+            del self._peers[event.vni]
+        if event.vni in self._segments:
+            yield self._all_peers(event.vni)
+
+    def _on_datapath(self, events: Sequence[SwitchEvent]) -> None:
+        for event in events:
+            try:
+                match event:
+                    case Learned(vni, mac, port, ip):
+                        self._learn(vni, mac, port, ip, moved=False)
+                    case Moved(vni, mac, _, port):
+                        self._learn(vni, mac, port, None, moved=True)
+                    case Forgotten(vni, mac, port):
+                        self._forget(vni, mac, port)
+            except StateError:
+                # A bound of the control plane: the station works here, others flood to find it.
+                self.refused_announcements += 1
+
+    def _learn(self, vni: Vni, mac: Mac, port: PortId, ip: Ip | None, *, moved: bool) -> None:
+        station = self._stations.get((vni, mac))
+        if station is None:
+            station = _Station(port, (), assigned=False)
+        elif not moved and station.port == port and (ip is None or ip in station.ips):
+            return
+        station.port = port
+        if ip is not None and ip not in station.ips:
+            # The newest are kept: an address that is spoken for is more use than one of long ago.
+            station.ips = (*station.ips, ip)[-IPS_MAX:]
+        self._stations[vni, mac] = station
+        self._control.announce(vni, mac, station.ips, moved=moved)
+
+    def _forget(self, vni: Vni, mac: Mac, port: PortId) -> None:
+        station = self._stations.get((vni, mac))
+        if station is not None and station.port == port and not station.assigned:
+            self.withdraw(vni, mac)
+
+    def _all_peers(self, vni: Vni) -> SetPeers:
+        known = tuple(Peer(vtep) for vtep in sorted(set(self._peers.get(vni, {}).values())))
+        own = {peer.vtep for peer in known}
+        return SetPeers(
+            vni, known + tuple(p for p in self._foreign.get(vni, ()) if p.vtep not in own)
+        )
+
+    def _own_id(self) -> NodeId:
+        if self._own is None:
+            self._own = self._control.members()[0].id
+        return self._own
+
+    def _is_own(self, entry: Entry) -> bool:
+        return entry.owner == self._own_id()
+
+
+def _set(entry: Entry) -> SetEntry:
+    return SetEntry(
+        entry.vni,
+        entry.mac,
+        entry.vtep,
+        entry.ips,
+        router=EntryFlag.ROUTER in entry.flags,
+    )
+
+
+def _name(key: tuple[Vni, Mac]) -> str:
+    return f"{format_mac(key[1])} in VNI {key[0]}"
+
+
+def _ips(row: FdbRow | Entry) -> str:
+    return ", ".join(sorted(map(format_ip, row.ips))) or "no address"
