@@ -120,12 +120,17 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
     """This host."""
 
     name: Name
+    """What people call this host; unique in the cluster."""
     vtep: Address
+    """This host's underlay address; outer packets leave from it."""
     state_dir: AbsolutePath = "/var/lib/vxnet"
+    """Where networks and endpoints are kept over a restart."""
     socket: AbsolutePath = DEFAULT_SOCKET
+    """Where the daemon answers the `vxnet` command."""
     datapath: Annotated[Literal["auto", "native", "pure"], _kind('"auto", "native" or "pure"')] = (
         "auto"
     )
+    """Rust, Python, or `auto`: Rust where it was built."""
     mtu: UnderlayMtu | None = None
     """The underlay's MTU; absent: that of the interface that has `vtep`."""
 
@@ -134,6 +139,7 @@ class VxlanSettings(Struct, frozen=True, kw_only=True):
     """The tunnels."""
 
     port: Port = 4789
+    """The VXLAN port, the same on every host."""
     gso_max_bytes: Annotated[
         int, _kind("a number of octets from 2048 to 65536", ge=2048, le=65536)
     ] = 62_000
@@ -144,22 +150,29 @@ class GossipSettings(Struct, frozen=True, kw_only=True):
     """The control plane."""
 
     port: Port = 7947
+    """The port of the gossip, UDP and TCP."""
     cluster: Name = "vxnet"
+    """Hosts of another cluster are not listened to."""
     seeds: Annotated[tuple[Seed, ...], _kind('a list of hosts, like ["192.0.2.2"]')] = ()
+    """A few hosts of the cluster, to ask for all the others; the first host needs none."""
     key_file: OptionalPath = ""
+    """The cluster's key; `""`: gossip is in clear, and the daemon says so."""
     profile: Annotated[Literal["lan", "wan"], _kind('"lan" or "wan"')] = "lan"
+    """How patient failure detection is."""
 
 
 class DockerSettings(Struct, frozen=True, kw_only=True):
     """The Docker network plugin."""
 
     enabled: Switch = False
+    """Serve Docker."""
 
 
 class MetricsSettings(Struct, frozen=True, kw_only=True):
     """The Prometheus endpoint."""
 
     listen: Listen = ""
+    """Where; `""`: nowhere."""
 
 
 class LogSettings(Struct, frozen=True, kw_only=True):
@@ -169,24 +182,33 @@ class LogSettings(Struct, frozen=True, kw_only=True):
         Literal["debug", "info", "warning", "error"],
         _kind('"debug", "info", "warning" or "error"'),
     ] = "info"
+    """From which level on."""
     format: Annotated[Literal["text", "json"], _kind('"text" or "json"')] = "text"
+    """Text for people, or one JSON object a line."""
 
 
 class PeerSettings(Struct, frozen=True, kw_only=True):
     """A VTEP that does not speak our gossip: a Linux vxlan device, Open vSwitch, a switch."""
 
     vtep: PeerAddress
+    """Its underlay address."""
     learning: Switch = True
+    """Learn its stations from the frames it sends."""
 
 
 class NetworkSettings(Struct, frozen=True, kw_only=True):
     """A network that is there from the start, with the foreign VTEPs it reaches."""
 
     name: Name
+    """What people call the network."""
     vni: VniNumber
+    """Its number on the wire."""
     subnets: Annotated[tuple[Subnet, ...], _kind('a list of subnets, like ["10.9.0.0/24"]')] = ()
+    """Where its endpoints get addresses from."""
     mtu: Mtu | None = None
+    """The IP MTU inside; absent: what fits the underlay."""
     peers: Annotated[tuple[PeerSettings, ...], _kind("tables, [[network.peers]]")] = ()
+    """Foreign VTEPs that have this network."""
 
 
 class Settings(Struct, frozen=True, kw_only=True):
