@@ -1,0 +1,223 @@
+"""The switch: for each frame one decision, from a local port or out of a tunnel.
+
+It does no I/O and reads no clock. The path of a frame whose stations are known is two table
+look-ups and returns a value that was made before; everything else is a method further away.
+"""
+
+from collections.abc import Iterable
+from struct import error
+
+from vxnet.errors import StateError, WireError
+from vxnet.switch import neighbours
+from vxnet.switch.actions import Action, Drop, DropReason, PortId, SwitchEvent
+from vxnet.switch.fdb import Limits
+from vxnet.switch.journal import Journal
+from vxnet.switch.model import Change, FdbRow, Port, RemoveEntry, Segment, SetEntry, SetPeers
+from vxnet.switch.neighbours import MAY_BE_ND
+from vxnet.switch.segment import Domain, LocalPort, RemotePeer
+from vxnet.wire import ethernet
+from vxnet.wire.addr import Ip, Vni
+from vxnet.wire.ethernet import VLAN_ETHERTYPES, Buffer, Ethertype
+
+__all__ = ["Switch"]
+
+_unpack = ethernet.HEADER.unpack_from
+_IPV4, _IPV6 = int(Ethertype.IPV4), int(Ethertype.IPV6)
+_NEXT_HEADER = ethernet.HEADER_BYTES + 6
+
+_DROPS = {reason: Drop(reason) for reason in DropReason}
+_FRAME_MALFORMED = _DROPS[DropReason.FRAME_MALFORMED]
+_FRAME_SHORT = _DROPS[DropReason.FRAME_SHORT]
+_PORT_UNKNOWN = _DROPS[DropReason.PORT_UNKNOWN]
+_SAME_PORT = _DROPS[DropReason.SAME_PORT]
+_UNKNOWN_UNICAST = _DROPS[DropReason.UNKNOWN_UNICAST]
+_UNKNOWN_VNI = _DROPS[DropReason.UNKNOWN_VNI]
+_UNKNOWN_VTEP = _DROPS[DropReason.UNKNOWN_VTEP]
+_VLAN_TAGGED = _DROPS[DropReason.VLAN_TAGGED]
+_VXLAN_RESERVED = _DROPS[DropReason.VXLAN_RESERVED]
+
+
+class Switch:
+    """The networks of one host. A frame is a buffer that begins at its Ethernet header.
+
+    Frames may be super-frames of 64 KiB; they are looked at and never copied. `now` is in seconds
+    of one monotonic clock.
+    """
+
+    def __init__(self, limits: Limits | None = None) -> None:
+        self._limits = limits if limits is not None else Limits()
+        self._journal = Journal(self._limits.events_max)
+        self._domains: dict[Vni, Domain] = {}
+        self._ports: dict[PortId, LocalPort] = {}
+
+    # Frames
+
+    def from_link(self, port_id: PortId, frame: Buffer, now: float) -> Action:
+        """What to do with a frame that a local port sent."""
+        local = self._ports.get(port_id)
+        if local is None:
+            return _PORT_UNKNOWN
+        try:
+            destination, source, ethertype = _unpack(frame)
+        except error:
+            return _FRAME_SHORT
+        stations = local.stations
+        known = stations.get(source)
+        if known is not None and known.place is local:
+            known.seen = now
+        else:
+            refusal = local.domain.admit(local, source, known, now)
+            if refusal is not None:
+                return refusal
+        if ethertype != _IPV4 and (
+            ethertype != _IPV6 or len(frame) <= _NEXT_HEADER or frame[_NEXT_HEADER] in MAY_BE_ND
+        ):
+            verdict = _inspect(local, frame, destination, source, ethertype, now)
+            if verdict is not None:
+                return verdict
+        target = stations.get(destination)
+        if target is None:
+            if not destination[0] & 1 and not local.domain.segment.flood_unknown:
+                return _UNKNOWN_UNICAST
+            return local.domain.flood_from(local)
+        if target.place is local:
+            return _SAME_PORT
+        return target.action
+
+    def from_underlay(
+        self, vni: Vni, source_ip: Ip, frame: Buffer, now: float, reserved: bool = False
+    ) -> Action:
+        """What to do with a frame that came out of a tunnel; never Send.
+
+        `source_ip` is the outer source address; `reserved` says that the VXLAN header had reserved
+        bits set (`vxlan.parse` tells).
+        """
+        domain = self._domains.get(vni)
+        if domain is None:
+            return _UNKNOWN_VNI
+        remote = domain.peers.get(source_ip)
+        if remote is None:
+            return _UNKNOWN_VTEP
+        if reserved and domain.segment.strict_reserved:
+            return _VXLAN_RESERVED
+        try:
+            destination, source, ethertype = _unpack(frame)
+        except error:
+            return _FRAME_SHORT
+        stations = domain.fdb.stations
+        known = stations.get(source)
+        if known is not None and known.place is remote:
+            known.seen = now
+        else:
+            refusal = domain.admit_remote(remote, source, known, now)
+            if refusal is not None:
+                return refusal
+        if ethertype != _IPV4:
+            if ethertype in VLAN_ETHERTYPES and not domain.segment.vlan_transparent:
+                return _VLAN_TAGGED
+            if remote.learning:
+                _listen(domain, remote, frame, source)
+        target = stations.get(destination)
+        if target is None:
+            if not destination[0] & 1 and not domain.segment.flood_unknown:
+                return _UNKNOWN_UNICAST
+            return domain.flood_in()
+        return target.inward
+
+    # What exists
+
+    def set_segment(self, segment: Segment) -> None:
+        """Add a network, or change its settings."""
+        domain = self._domains.get(segment.vni)
+        if domain is None:
+            self._domains[segment.vni] = Domain(segment, self._limits, self._journal)
+        else:
+            domain.segment = segment
+
+    def remove_segment(self, vni: Vni) -> None:
+        """Forget a network and its entries. Raises StateError while it has ports."""
+        domain = self._domains.get(vni)
+        if domain is None:
+            return
+        if domain.ports:
+            raise StateError(
+                f"network {vni} still has {len(domain.ports)} ports; remove them before it"
+            )
+        del self._domains[vni]
+
+    def add_port(self, port: Port) -> None:
+        """Take a port in. Raises StateError where the VNI is unknown, or the id or MAC taken."""
+        domain = self._domains.get(port.vni)
+        if domain is None:
+            raise StateError(f"port {port.id} is for network {port.vni}, which is not on this host")
+        if port.id in self._ports:
+            raise StateError(f"port {port.id} exists already")
+        self._ports[port.id] = domain.add_port(port)
+
+    def remove_port(self, port_id: PortId) -> None:
+        """Let a port go, and forget what was behind it. Unknown ids are ignored."""
+        local = self._ports.pop(port_id, None)
+        if local is not None:
+            local.domain.remove_port(port_id)
+
+    def program(self, changes: Iterable[Change]) -> None:
+        """Apply what the control plane says, in order. Unknown VNIs are ignored."""
+        for change in changes:
+            domain = self._domains.get(change.vni)
+            if domain is None:
+                continue
+            match change:
+                case SetEntry():
+                    domain.set_entry(change)
+                case RemoveEntry(_, mac):
+                    domain.remove_entry(mac)
+                case SetPeers(_, peers):
+                    domain.set_peers(peers)
+
+    # What happened
+
+    def expire(self, now: float) -> None:
+        """Forget the stations that were silent for too long. To be called about once a second."""
+        for domain in self._domains.values():
+            domain.expire(now)
+
+    def events(self) -> list[SwitchEvent]:
+        """What was seen since the last call. To be called often: until then it is kept, and when
+        too much waits to be told, nothing more is learned from local ports.
+        """
+        return self._journal.drain()
+
+    def rows(self, now: float) -> list[FdbRow]:
+        """The forwarding table, for people."""
+        return [row for domain in self._domains.values() for row in domain.rows(now)]
+
+
+def _inspect(
+    local: LocalPort,
+    frame: Buffer,
+    destination: bytes,
+    source: bytes,
+    ethertype: int,
+    now: float,
+) -> Action | None:
+    """A local port's frame that is tagged, or may be ARP or ND. None sends it on its way."""
+    if ethertype in VLAN_ETHERTYPES and not local.domain.segment.vlan_transparent:
+        return _VLAN_TAGGED
+    try:
+        notice = neighbours.read(frame)
+    except WireError:
+        # What cannot be read cannot be checked; an unguarded port's receivers discard it.
+        return _FRAME_MALFORMED if local.port.mac is not None else None
+    if notice is None:
+        return None
+    return local.domain.heed(local, source, destination, notice, now)
+
+
+def _listen(domain: Domain, remote: RemotePeer, frame: Buffer, source: bytes) -> None:
+    """A learning peer's frame that may be ARP or ND."""
+    try:
+        notice = neighbours.read(frame)
+    except WireError:
+        return  # its receivers discard it
+    if notice is not None:
+        domain.heed_remote(remote, source, notice)

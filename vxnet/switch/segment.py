@@ -1,0 +1,342 @@
+"""One network on this host: its ports, its peers, its stations, and who hears a flooded frame."""
+
+from vxnet.errors import StateError
+from vxnet.switch.actions import (
+    Deliver,
+    Drop,
+    DropReason,
+    Flood,
+    Forgotten,
+    Learned,
+    Moved,
+    PortId,
+    Reply,
+    Send,
+)
+from vxnet.switch.bucket import TokenBucket
+from vxnet.switch.fdb import Fdb, Limits, Place, Source, Station
+from vxnet.switch.journal import Journal
+from vxnet.switch.model import FdbRow, Peer, Port, Segment, SetEntry
+from vxnet.switch.neighbours import Neighbours, Notice, answer, is_link_local
+from vxnet.wire.addr import Ip, Mac, Vtep, format_mac, is_group
+
+__all__ = ["Domain", "LocalPort", "RemotePeer"]
+
+_NO_MAC = bytes(6)
+_TOLD_AGAIN_S = 1.0  # how often the same station is reported as moved
+
+_NO_RECEIVER = Drop(DropReason.NO_RECEIVER)
+_PORT_SECURITY = Drop(DropReason.PORT_SECURITY)
+_SOURCE_MAC_INVALID = Drop(DropReason.SOURCE_MAC_INVALID)
+
+
+class LocalPort(Place):
+    """A port of this host, and what the frame path needs to know of its network."""
+
+    __slots__ = ("bucket", "domain", "flood", "port", "stations")
+
+    def __init__(self, port: Port, domain: "Domain", limits: Limits) -> None:
+        super().__init__(Deliver(port.id), limits.learned_per_port_max)
+        self.port = port
+        self.domain = domain
+        self.stations = domain.fdb.stations
+        self.bucket = TokenBucket(limits.news_per_s, limits.news_burst)
+        self.flood: Flood | Drop | None = None
+
+
+class RemotePeer(Place):
+    """Another VTEP that has the network."""
+
+    __slots__ = ("learning", "vtep")
+
+    def __init__(self, vtep: Vtep, limits: Limits) -> None:
+        super().__init__(Send(vtep), limits.learned_per_peer_max)
+        self.vtep = vtep
+        self.learning = False
+
+
+class Domain:
+    """A broadcast domain: frames of one VNI never leave it for another."""
+
+    def __init__(self, segment: Segment, limits: Limits, journal: Journal) -> None:
+        self.segment = segment
+        self.fdb = Fdb(limits)
+        self.neighbours = Neighbours(limits.ips_per_station_max)
+        self.ports: dict[PortId, LocalPort] = {}
+        self.peers: dict[Ip, RemotePeer] = {}
+        self.refused = 0  # stations not learned because a limit was reached
+        self._limits = limits
+        self._journal = journal
+        self._flood_in: Flood | Drop | None = None
+        self._tunnels: dict[Vtep, RemotePeer] = {}  # to peers, and to where entries point
+
+    # What belongs to the network
+
+    def add_port(self, port: Port) -> LocalPort:
+        """Take a port in. Raises StateError where its MAC is no station's, or another port's."""
+        if port.mac is not None:
+            if is_group(port.mac) or port.mac == _NO_MAC:
+                raise StateError(
+                    f"port {port.id} cannot have the MAC {format_mac(port.mac)}: "
+                    "it does not name a single station"
+                )
+            if any(other.port.mac == port.mac for other in self.ports.values()):
+                raise StateError(
+                    f"port {port.id} cannot have the MAC {format_mac(port.mac)}: "
+                    f"another port of network {port.vni} has it"
+                )
+        local = self.ports[port.id] = LocalPort(port, self, self._limits)
+        self._assign(local)
+        self._rewire()
+        return local
+
+    def remove_port(self, port_id: PortId) -> None:
+        """Let a port go, and forget what was behind it."""
+        local = self.ports.pop(port_id)
+        for station in [station for station in self.fdb if station.place is local]:
+            self._forget(station)
+        self._rewire()
+
+    def set_peers(self, peers: tuple[Peer, ...]) -> None:
+        """Replace the set of other VTEPs; what was learned from those that left is forgotten."""
+        before, self.peers = self.peers, {}
+        for peer in peers:
+            remote = self._tunnel(peer.vtep)
+            remote.learning = peer.learning
+            self.peers[peer.vtep.ip] = remote
+        for remote in before.values():
+            if not remote.learning or self.peers.get(remote.vtep.ip) is not remote:
+                for station in list(remote.learned.values()):
+                    self._forget(station)
+        in_use = {station.place for station in self.fdb} | {*self.peers.values()}
+        self._tunnels = {vtep: tunnel for vtep, tunnel in self._tunnels.items() if tunnel in in_use}
+        self._rewire()
+
+    def set_entry(self, entry: SetEntry) -> None:
+        """The control plane holds a station at a VTEP; groups and zero are nobody's and ignored."""
+        if is_group(entry.mac) or entry.mac == _NO_MAC:
+            return
+        station = Station(entry.mac, self._tunnel(entry.vtep), Source.CONTROL)
+        station.ips, station.router = entry.ips, entry.router
+        self._put(station)
+
+    def remove_entry(self, mac: Mac) -> None:
+        """The control plane no longer holds a station; a port made for it takes it back."""
+        station = self.fdb.stations.get(mac)
+        if station is None or station.source is not Source.CONTROL:
+            return
+        self._forget(station)
+        for local in self.ports.values():
+            if local.port.mac == mac:
+                self._assign(local)
+
+    def expire(self, now: float) -> None:
+        """Forget the learned stations that were silent for too long."""
+        places = [*self.ports.values(), *self.peers.values()]
+        for station in self.fdb.stale(places, now):
+            self._forget(station)
+
+    def rows(self, now: float) -> list[FdbRow]:
+        """The forwarding table, for people."""
+        return [
+            FdbRow(
+                vni=self.segment.vni,
+                mac=station.mac,
+                vtep=station.action.vtep if isinstance(station.action, Send) else None,
+                port=station.action.port if isinstance(station.action, Deliver) else None,
+                ips=station.ips + station.heard,
+                source=station.source,
+                age_s=now - station.seen if station.source is Source.LEARNED else None,
+            )
+            for station in self.fdb
+        ]
+
+    # What a frame meets
+
+    def admit(
+        self, local: LocalPort, source: bytes, known: Station | None, now: float
+    ) -> Drop | None:
+        """A port sends from a MAC that the table does not have behind it: learn, or refuse."""
+        assigned = local.port.mac
+        if assigned is not None:
+            if source != assigned:
+                return _PORT_SECURITY
+        elif source[0] & 1 or source == _NO_MAC:
+            return _SOURCE_MAC_INVALID
+        if known is None:
+            self._learn_local(local, Mac(source), now)
+        elif known.source is Source.CONTROL:
+            self._tell_moved(local, known, now)
+        elif known.source is Source.LOCAL:
+            return _PORT_SECURITY  # another port's own
+        else:
+            self._move_here(local, known, now)
+        return None
+
+    def admit_remote(
+        self, remote: RemotePeer, source: bytes, known: Station | None, now: float
+    ) -> Drop | None:
+        """A peer sends from a MAC that the table does not have behind it: learn, or refuse."""
+        if source[0] & 1 or source == _NO_MAC:
+            return _SOURCE_MAC_INVALID
+        learns = remote.learning and self.segment.learning
+        if known is None:
+            if learns and self._make_room(remote, now):
+                self.fdb.learn(Mac(source), remote, now)
+        elif known.source is Source.LEARNED and learns:
+            left = known.action
+            if self._make_room(remote, now):
+                self.fdb.move(known, remote, now)
+                if isinstance(left, Deliver):
+                    self._journal.tell(Forgotten(self.segment.vni, known.mac, left.port))
+        elif isinstance(known.action, Deliver):
+            return _SOURCE_MAC_INVALID  # one of our own: a loop, or a forgery
+        return None
+
+    def heed(
+        self, local: LocalPort, source: bytes, destination: bytes, notice: Notice, now: float
+    ) -> Reply | Drop | None:
+        """Check and note what a port says of neighbours, and answer what it asks."""
+        mac = notice.mac if notice.mac is not None else source
+        if notice.ip is not None:
+            if not self._may_claim(local.port, mac, notice.ip):
+                return _PORT_SECURITY
+            if mac == source and not notice.is_tagged:
+                self._hear_local(local, notice.ip, source, now)
+        question, wanted = notice.question, notice.wanted
+        if (
+            question is None
+            or wanted is None
+            or notice.is_tagged  # the addresses inside tags are not this network's
+            or not destination[0] & 1  # asked of the owner itself, to see if it lives
+            or not self.segment.suppress_neighbours
+        ):
+            return None
+        owner = self.neighbours.find(wanted)
+        if owner is None or owner.mac in (source, mac) or owner.action is local.action:
+            return None
+        if question.is_probe and not self.neighbours.is_fixed(wanted):
+            return None  # what was only heard is not enough to make somebody give an address up
+        return Reply(answer(question, Mac(source), owner))
+
+    def heed_remote(self, remote: RemotePeer, source: bytes, notice: Notice) -> None:
+        """Note what a learning peer's station says of itself."""
+        station = self.fdb.stations.get(source)
+        if (
+            notice.ip is not None
+            and not notice.is_tagged
+            and notice.mac in (None, source)
+            and station is not None
+            and station.place is remote
+            and self.neighbours.is_news(notice.ip, station)
+        ):
+            self.neighbours.hear(notice.ip, station)
+
+    def flood_from(self, local: LocalPort) -> Flood | Drop:
+        """To everybody but the port it came from."""
+        if local.flood is None:
+            ports = tuple(port_id for port_id, other in self.ports.items() if other is not local)
+            vteps = tuple(remote.vtep for remote in self.peers.values())
+            local.flood = Flood(ports, vteps) if ports or vteps else _NO_RECEIVER
+        return local.flood
+
+    def flood_in(self) -> Flood | Drop:
+        """To every local port, and to no tunnel: it came out of one."""
+        if self._flood_in is None:
+            self._flood_in = Flood(tuple(self.ports), ()) if self.ports else _NO_RECEIVER
+        return self._flood_in
+
+    # How that is done
+
+    def _rewire(self) -> None:
+        """Ports or peers changed, so who hears a flooded frame is found anew."""
+        self._flood_in = None
+        for local in self.ports.values():
+            local.flood = None
+
+    def _tunnel(self, vtep: Vtep) -> RemotePeer:
+        """The one place that stands for a VTEP, so that its action can be compared by identity."""
+        tunnel = self._tunnels.get(vtep)
+        if tunnel is None:
+            tunnel = self._tunnels[vtep] = RemotePeer(vtep, self._limits)
+        return tunnel
+
+    def _assign(self, local: LocalPort) -> None:
+        """Enter the station a port was made for."""
+        if local.port.mac is not None:
+            station = Station(local.port.mac, local, Source.LOCAL)
+            station.ips = local.port.ips
+            self._put(station)
+
+    def _put(self, station: Station) -> None:
+        """Enter a station that is vouched for, in place of whatever was known of its MAC."""
+        known = self.fdb.stations.get(station.mac)
+        if known is not None:
+            self._forget(known)
+        self.fdb.put(station)
+        self.neighbours.fix(station)
+
+    def _forget(self, station: Station) -> None:
+        self.fdb.remove(station.mac)
+        self.neighbours.forget(station)
+        if station.source is Source.LEARNED and isinstance(station.action, Deliver):
+            self._journal.tell(Forgotten(self.segment.vni, station.mac, station.action.port))
+
+    def _make_room(self, place: Place, now: float) -> bool:
+        """See to it that one more station may be learned behind a place."""
+        if self.fdb.has_room(place):
+            return True
+        victim = self.fdb.victim(place, now)
+        if victim is None:
+            self.refused += 1
+            return False
+        self._forget(victim)
+        return True
+
+    def _may_tell(self, local: LocalPort, now: float) -> bool:
+        """Whether a port may cause another event; what cannot be told is not done."""
+        return not self._journal.is_full and local.bucket.take(now)
+
+    def _learn_local(self, local: LocalPort, mac: Mac, now: float) -> None:
+        if self._may_tell(local, now) and self._make_room(local, now):
+            self.fdb.learn(mac, local, now)
+            self._journal.tell(Learned(self.segment.vni, mac, local.port.id))
+
+    def _move_here(self, local: LocalPort, station: Station, now: float) -> None:
+        """A learned station was seen behind a port, where it was not before."""
+        if self._may_tell(local, now) and self._make_room(local, now):
+            self.fdb.move(station, local, now)
+            for ip in (None, *station.heard):
+                self._journal.tell(Learned(self.segment.vni, station.mac, local.port.id, ip))
+
+    def _tell_moved(self, local: LocalPort, station: Station, now: float) -> None:
+        """A station held elsewhere by the control plane speaks here; that one is to decide."""
+        if station.told is not None and now - station.told < _TOLD_AGAIN_S:
+            return
+        if isinstance(station.action, Send) and self._may_tell(local, now):
+            station.told = now
+            vni, vtep = self.segment.vni, station.action.vtep
+            self._journal.tell(Moved(vni, station.mac, vtep, local.port.id))
+
+    def _may_claim(self, port: Port, mac: Mac | bytes, ip: Ip) -> bool:
+        """Whether a port may say that `mac` has `ip`: anything, or only what it was given."""
+        if port.mac is None:
+            return True
+        if mac != port.mac:
+            return False
+        if not port.ips or ip in port.ips:
+            return True
+        # Hosts make link-local addresses themselves; only one that is another's is refused.
+        owner = self.neighbours.find(ip)
+        return is_link_local(ip) and (owner is None or owner.mac == mac)
+
+    def _hear_local(self, local: LocalPort, ip: Ip, source: bytes, now: float) -> None:
+        station = self.fdb.stations.get(source)
+        if (
+            station is not None
+            and station.place is local
+            and self.neighbours.is_news(ip, station)
+            and self._may_tell(local, now)
+        ):
+            self.neighbours.hear(ip, station)
+            self._journal.tell(Learned(self.segment.vni, station.mac, local.port.id, ip))
