@@ -1,0 +1,156 @@
+"""Writes docs/reference/ from the code; the tests fail while it is not what this writes.
+
+usage: .venv/bin/python docs/generate.py
+"""
+
+import ast
+import inspect
+import textwrap
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import msgspec
+import typer.main
+from click import Argument, Command, Context, Group, Option
+
+import vxnet.cli
+from vxnet import config
+
+__all__ = ["command_line", "configuration", "main", "pages"]
+
+MADE = "<!-- Made by docs/generate.py from the code; edit there. -->\n"
+
+
+def configuration() -> str:
+    """Every setting: its default, what it must be, and what it is for."""
+    parts = [
+        "# Configuration\n",
+        MADE,
+        "One TOML file, `vxnet daemon -c FILE`. Only `node.name` and `node.vtep` have no default, "
+        "and `gossip.seeds` is needed on every host but the first. The daemon names everything "
+        "that is wrong with a file at once. SIGHUP applies changes to "
+        + ", ".join(f"`{key}`" for key in sorted(config.RELOADABLE))
+        + "; anything else waits for a restart.\n",
+        *_tables(config.Settings, ""),
+    ]
+    return "\n".join(parts)
+
+
+def _tables(struct: type[msgspec.Struct], path: str, *, is_list: bool = False) -> list[str]:
+    """A section for the struct's own keys, then one for each table in it."""
+    hints = get_type_hints(struct, include_extras=True)
+    meanings = _attribute_docstrings(struct)
+    rows, tables = [], []
+    for field in msgspec.structs.fields(struct):
+        hint = hints[field.name]
+        where = f"{path}.{field.name}" if path else field.name
+        if (table := _struct_in(hint)) is not None:
+            tables += _tables(table, where, is_list=table is not hint)
+            continue
+        default = "" if field.required else f"`{_toml(field.default)}`"
+        if field.default is None:
+            default = ""
+        rows.append(f"| `{field.name}` | {default} | {_must_be(hint)} | {meanings[field.name]} |")
+    if not rows:
+        return tables
+    brackets = f"[[{path}]]" if is_list else f"[{path}]"
+    head = ["| key | default | must be | what it is |", "|---|---|---|---|"]
+    section = f"## `{brackets}`\n\n{inspect.getdoc(struct)}\n\n" + "\n".join([*head, *rows]) + "\n"
+    return [section, *tables]
+
+
+def _struct_in(hint: Any) -> type[msgspec.Struct] | None:
+    """The struct that a hint is, or is a list of."""
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return hint
+    return next(filter(None, map(_struct_in, get_args(hint))), None)
+
+
+def _must_be(hint: Any) -> str:
+    metas = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, msgspec.Meta)]
+    if metas:
+        return " ".join(meta.description or "" for meta in metas)
+    return " or ".join(filter(None, map(_must_be, get_args(hint))))
+
+
+def _attribute_docstrings(struct: type) -> dict[str, str]:
+    """The string below each attribute, which Python itself forgets."""
+    body = ast.parse(textwrap.dedent(inspect.getsource(struct))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found = {}
+    for field, below in zip(body.body, body.body[1:], strict=False):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(
+                value=ast.Constant(value=str(text))
+            ):
+                found[name] = " ".join(text.split())
+    return found
+
+
+def _toml(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def command_line() -> str:
+    """Every command with its arguments and options."""
+    root = typer.main.get_command(vxnet.cli.app)
+    parts = [
+        "# Command line\n",
+        MADE,
+        "Exit status: 0 done, 1 refused (one sentence on standard error), 2 wrong usage. `--json` "
+        "prints one JSON document. `--socket PATH`, or `VXNET_SOCKET`, chooses the daemon.\n",
+        *_commands(root, "vxnet"),
+    ]
+    return "\n".join(parts)
+
+
+def _commands(command: Command, path: str) -> list[str]:
+    if isinstance(command, Group):
+        return [
+            part
+            for name, sub in sorted(command.commands.items())
+            if not sub.hidden
+            for part in _commands(sub, f"{path} {name}")
+        ]
+    context = Context(command, info_name=path)
+    usage = " ".join([path, *command.collect_usage_pieces(context)])
+    rows = []
+    for parameter in command.params:
+        match parameter:
+            case Option(hidden=False):
+                names = ", ".join(
+                    f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts)
+                )
+            case Argument(hidden=False):
+                names = f"`{parameter.make_metavar(context)}`"
+            case _:
+                continue
+        rows.append(f"| {names} | {_one_line(parameter.help)} |")
+    lines = [f"## `{path}`\n", f"```\n{usage}\n```\n", f"{inspect.cleandoc(command.help or '')}\n"]
+    if rows:
+        lines.append("\n".join(["| | |", "|---|---|", *rows]) + "\n")
+    return lines
+
+
+def _one_line(text: str | None) -> str:
+    return " ".join((text or "").split()).replace("|", "\\|")
+
+
+def pages() -> dict[Path, str]:
+    """What each generated file holds."""
+    folder = Path(__file__).parent / "reference"
+    return {
+        folder / "configuration.md": configuration(),
+        folder / "command-line.md": command_line(),
+    }
+
+
+def main() -> None:
+    """Write every page."""
+    for path, text in pages().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
