@@ -7,6 +7,7 @@ from typing import NamedTuple
 from vxnet.errors import WireError
 from vxnet.wire import ethernet, ip
 from vxnet.wire.addr import Ip, Mac
+from vxnet.wire.checksum import checksum, is_valid, total
 from vxnet.wire.ethernet import Buffer, Ethertype
 from vxnet.wire.ip import Packet, Protocol
 
@@ -17,7 +18,6 @@ __all__ = [
     "NeighbourMessage",
     "Solicitation",
     "advertise",
-    "checksum",
     "parse",
     "solicit",
 ]
@@ -109,7 +109,7 @@ def parse(frame: Buffer, packet: Packet) -> NeighbourMessage | None:
     source, destination = ip.addresses(frame, packet)
     if code or target[0] == 0xFF:
         raise WireError(f"neighbour message with code {code} for the target {target.hex()}")
-    if checksum(source, destination, bytes(frame[at : packet.end])):
+    if not is_valid(frame[at : packet.end], _covered(source, destination, size)):
         raise WireError("neighbour message with a wrong checksum")
     wanted = _Option.SOURCE_MAC
     if kind == Icmpv6.NEIGHBOUR_ADVERTISEMENT:
@@ -172,16 +172,12 @@ def _frame(
     option: bytes,
 ) -> bytes:
     message = bytearray(_HEADER.pack(kind, 0, 0, flags, target) + option)
-    message[2:4] = checksum(source, destination, message).to_bytes(2, "big")
+    sums = _covered(source, destination, len(message))
+    message[2:4] = checksum(message, sums).to_bytes(2, "big")
     header = _IPV6.pack(6 << 28, len(message), Protocol.ICMPV6, _HOP_LIMIT, source, destination)
     return ethernet.build(to, sender, Ethertype.IPV6) + header + message
 
 
-def checksum(source: Ip, destination: Ip, message: bytes | bytearray) -> int:
-    """ICMPv6's checksum of `message`; 0 where the message already carries the right one."""
-    covered = ip.pseudo_header(source, destination, Protocol.ICMPV6, len(message)) + message
-    if len(covered) % 2:
-        covered += b"\0"
-    # 2**16 is 1 modulo 65,535, so the whole run of 16-bit words sums to itself as one number.
-    total = int.from_bytes(covered, "big") % 0xFFFF
-    return 0xFFFF - total if total else 0
+def _covered(source: Ip, destination: Ip, size: int) -> int:
+    """What the checksum covers besides the message."""
+    return total(ip.pseudo_header(source, destination, Protocol.ICMPV6, size))
