@@ -1,0 +1,1 @@
+"""Fuzzing: every parser of hostile octets, driven by coverage."""
