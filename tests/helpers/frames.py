@@ -45,13 +45,14 @@ def super_frame(
 ) -> tuple[bytes, VnetHeader]:
     """A frame as the kernel hands it to a TAP with offloads: to be cut into `size` each."""
     ip = network_layer(version, number=number, options=ip_options, tos=tos)
-    headers = len(Ether() / ip)
-    frame = bytearray(bytes(Ether(src=MAC_A, dst=MAC_B) / ip / layer / Raw(payload)))
+    ether = Ether(src=MAC_A, dst=MAC_B)  # both given, or scapy asks the network for them
+    headers = len(ether / ip)
+    frame = bytearray(bytes(ether / ip / layer / Raw(payload)))
     tcp = isinstance(layer, TCP)
     gso = (Gso.TCP4 if version == 4 else Gso.TCP6) if tcp else Gso.UDP
     at = 16 if tcp else 6
     frame[headers + at : headers + at + 2] = b"\x12\x34"  # a partial sum, to be ignored
-    header = len(Ether() / ip / layer)
+    header = len(ether / ip / layer)
     return bytes(frame), VnetHeader(Flag.NEEDS_CHECKSUM, gso, header, size, headers, at)
 
 
