@@ -183,6 +183,14 @@ class Catalogue:
             )
         )
 
+    def undo(self, name: str, before: Description | None) -> None:
+        """Take back this host's last change of a name, unless another host's outranks both."""
+        self._own.pop(name, None)
+        self._winners.pop(name, None)
+        for description in (before, *self._heard.get(name, {}).values()):
+            if description is not None:
+                self._elect(description)
+
     def revive(self, network: Network, *, now_ms: int) -> Network:
         """Keep a network that another host removed while this one uses it."""
         known = self._winners[network.name]

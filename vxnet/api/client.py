@@ -1,0 +1,141 @@
+"""Talks to a daemon over its socket, one request at a time. Imports little, so commands are quick."""
+
+import http.client
+import socket
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from vxnet.api.model import (
+    AttachBody,
+    EndpointBody,
+    EndpointView,
+    ErrorView,
+    FdbView,
+    JoinBody,
+    MemberView,
+    NetworkBody,
+    NetworkView,
+    StatsView,
+    StatusView,
+    VerifyView,
+)
+from vxnet.errors import HostError, StateError
+
+__all__ = ["Client"]
+
+TIMEOUT_S = 60.0
+
+T = TypeVar("T")
+
+
+class Client:
+    """A daemon, as seen from outside. Raises StateError with its sentence where it says no."""
+
+    def __init__(self, path: str, timeout_s: float = TIMEOUT_S) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+
+    def status(self) -> StatusView:
+        return self._ask("GET", "/v1/status", StatusView)
+
+    def peers(self) -> list[MemberView]:
+        return self._ask("GET", "/v1/peers", list[MemberView])
+
+    def stats(self) -> StatsView:
+        return self._ask("GET", "/v1/stats", StatsView)
+
+    def fdb(self, network: str | None = None) -> list[FdbView]:
+        return self._ask("GET", "/v1/fdb" + _query(network), list[FdbView])
+
+    def verify(self) -> VerifyView:
+        return self._ask("GET", "/v1/fdb/verify", VerifyView)
+
+    def networks(self) -> list[NetworkView]:
+        return self._ask("GET", "/v1/networks", list[NetworkView])
+
+    def create_network(self, body: NetworkBody) -> NetworkView:
+        return self._ask("POST", "/v1/networks", NetworkView, body)
+
+    def network(self, name: str) -> NetworkView:
+        return self._ask("GET", f"/v1/networks/{quote(name, '')}", NetworkView)
+
+    def remove_network(self, name: str) -> NetworkView:
+        return self._ask("DELETE", f"/v1/networks/{quote(name, '')}", NetworkView)
+
+    def endpoints(self, network: str | None = None) -> list[EndpointView]:
+        return self._ask("GET", "/v1/endpoints" + _query(network), list[EndpointView])
+
+    def create_endpoint(self, body: EndpointBody) -> EndpointView:
+        return self._ask("POST", "/v1/endpoints", EndpointView, body)
+
+    def endpoint(self, name: str) -> EndpointView:
+        return self._ask("GET", f"/v1/endpoints/{quote(name, '')}", EndpointView)
+
+    def remove_endpoint(self, name: str) -> EndpointView:
+        return self._ask("DELETE", f"/v1/endpoints/{quote(name, '')}", EndpointView)
+
+    def join(self, name: str, body: JoinBody) -> EndpointView:
+        return self._ask("POST", f"/v1/endpoints/{quote(name, '')}/join", EndpointView, body)
+
+    def leave(self, name: str) -> EndpointView:
+        return self._ask("POST", f"/v1/endpoints/{quote(name, '')}/leave", EndpointView)
+
+    def attach(self, body: AttachBody) -> EndpointView:
+        return self._ask("POST", "/v1/attach", EndpointView, body)
+
+    def _ask(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
+        connection = _UnixConnection(self._path, self._timeout_s)
+        try:
+            payload = b"" if body is None else msgspec.json.encode(body)
+            connection.request(method, path, payload)
+            answer = connection.getresponse()
+            content = answer.read()
+        except FileNotFoundError:
+            raise HostError(
+                f"no daemon answers on {self._path}: the socket does not exist; "
+                "start one with: vxnet daemon -c FILE, or name another with --socket"
+            ) from None
+        except ConnectionRefusedError:
+            raise HostError(
+                f"no daemon answers on {self._path}: it has ended; start it again"
+            ) from None
+        except PermissionError:
+            raise HostError(
+                f"{self._path} may not be opened by this user; use sudo, or join the socket's group"
+            ) from None
+        except TimeoutError:
+            raise HostError(
+                f"the daemon on {self._path} did not answer within {self._timeout_s:.0f} s"
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise HostError(f"the daemon on {self._path} cannot be reached: {error}") from None
+        finally:
+            connection.close()
+        return self._read(answer.status, content, kind)
+
+    def _read(self, status: int, content: bytes, kind: type[T]) -> T:
+        try:
+            if status == http.client.OK:
+                return msgspec.json.decode(content, type=kind)
+            raise StateError(msgspec.json.decode(content, type=ErrorView).error)
+        except msgspec.DecodeError as error:
+            raise HostError(f"what answers on {self._path} is not this vxnet: {error}") from None
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path: str, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _query(network: str | None) -> str:
+    return "" if network is None else f"?network={quote(network, '')}"

@@ -1,0 +1,192 @@
+"""What travels over the daemon's socket: requests and answers, as JSON that people can read too."""
+
+from msgspec import Struct
+
+__all__ = [
+    "AttachBody",
+    "CountersView",
+    "EndpointBody",
+    "EndpointView",
+    "ErrorView",
+    "FdbView",
+    "JoinBody",
+    "MemberView",
+    "NetworkBody",
+    "NetworkView",
+    "PlaceView",
+    "StatsView",
+    "StatusView",
+    "SubnetView",
+    "VerifyView",
+]
+
+
+class ErrorView(Struct, frozen=True):
+    """The answer where something is wrong."""
+
+    error: str
+
+
+class NetworkBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Make this network."""
+
+    name: str
+    driver: str = "overlay"
+    subnets: tuple[str, ...] = ()
+    gateways: tuple[str, ...] = ()
+    vni: int | None = None
+    mtu: int | None = None
+    options: dict[str, str] = {}
+
+
+class EndpointBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Make this endpoint."""
+
+    network: str
+    name: str = ""
+    ips: tuple[str, ...] = ()
+    mac: str = ""
+
+
+class JoinBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Put an endpoint into this sandbox."""
+
+    sandbox_kind: str
+    sandbox: str
+    ifname: str = "eth0"
+
+
+class AttachBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Make an endpoint and put it into a sandbox."""
+
+    endpoint: EndpointBody
+    join: JoinBody
+
+
+class SubnetView(Struct, frozen=True):
+    """A subnet of a network."""
+
+    prefix: str
+    gateway: str | None
+
+
+class NetworkView(Struct, frozen=True):
+    """A network."""
+
+    id: str
+    name: str
+    driver: str
+    vni: int | None
+    mtu: int
+    subnets: tuple[SubnetView, ...]
+    options: dict[str, str]
+    created_ms: int
+    endpoints: tuple[str, ...]
+    """The names of its endpoints on this host."""
+    hosts: tuple[str, ...]
+    """The names of the other hosts that have endpoints in it."""
+
+
+class EndpointView(Struct, frozen=True):
+    """An endpoint of this host."""
+
+    id: str
+    name: str
+    network: str
+    mac: str
+    addresses: tuple[str, ...]
+    state: str
+    sandbox: str | None
+    ifname: str
+    created_ms: int
+
+
+class MemberView(Struct, frozen=True):
+    """A host of the cluster."""
+
+    id: str
+    name: str
+    state: str
+    vtep: str
+    gossip: str
+    for_s: float
+    """How long it has been in this state."""
+    rtt_ms: float | None
+    version: str
+    datapath: str
+    local: bool
+
+
+class FdbView(Struct, frozen=True):
+    """A station of a network, and where it is."""
+
+    network: str
+    vni: int
+    mac: str
+    ips: tuple[str, ...]
+    vtep: str | None
+    """The other host's, or null where the station is on this one."""
+    host: str | None
+    endpoint: str | None
+    source: str
+    age_s: float | None
+
+
+class VerifyView(Struct, frozen=True):
+    """Whether the table is what gossip and local ports say."""
+
+    ok: bool
+    problems: tuple[str, ...]
+
+
+class CountersView(Struct, frozen=True):
+    """Frames that entered at one place, and what became of them."""
+
+    received: int
+    received_bytes: int
+    delivered: int
+    sent: int
+    flooded: int
+    replied: int
+    drops: dict[str, int]
+    out: int
+    out_bytes: int
+
+
+class PlaceView(Struct, frozen=True):
+    """One place where frames enter: an endpoint, the tunnels of a network, or a peer."""
+
+    kind: str
+    name: str
+    counters: CountersView
+
+
+class StatsView(Struct, frozen=True):
+    """Everything counted since the daemon's start."""
+
+    places: tuple[PlaceView, ...]
+    stray: dict[str, int]
+    io: dict[str, int]
+    control: dict[str, int]
+
+
+class StatusView(Struct, frozen=True):
+    """The host at a glance."""
+
+    name: str
+    version: str
+    pid: int
+    uptime_s: float
+    vtep: str
+    underlay_device: str
+    underlay_mtu: int
+    datapath: str
+    datapath_reason: str
+    gossip_encrypted: bool
+    cluster: str
+    members: dict[str, int]
+    """How many hosts are in which state, this one included."""
+    networks: int
+    endpoints: int
+    alarms: tuple[str, ...]
+    drops: dict[str, int]

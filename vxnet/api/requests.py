@@ -1,0 +1,79 @@
+"""Bodies of requests, read into what the verbs take. Raises WireError or StateError."""
+
+import ipaddress
+import os
+
+from vxnet.api.model import EndpointBody, JoinBody, NetworkBody
+from vxnet.cnm.model import IpAddress, IpNetwork, Sandbox, SandboxKind, Subnet
+from vxnet.endpoints import EndpointRequest
+from vxnet.errors import WireError
+from vxnet.networks import NetworkRequest
+from vxnet.wire.addr import parse_mac
+
+__all__ = ["endpoint_request", "network_request", "sandbox_of"]
+
+
+def network_request(body: NetworkBody) -> NetworkRequest:
+    """A gateway belongs to the subnet it lies in."""
+    prefixes = [_prefix(text) for text in body.subnets]
+    gateways = [_address(text) for text in body.gateways]
+    chosen: dict[IpNetwork, IpAddress] = {}
+    for gateway in gateways:
+        inside = [prefix for prefix in prefixes if gateway in prefix]
+        if not inside:
+            raise WireError(f"the gateway {gateway} lies in no subnet given with --subnet")
+        chosen[inside[0]] = gateway
+    return NetworkRequest(
+        name=body.name,
+        driver=body.driver,
+        subnets=tuple(Subnet(prefix, chosen.get(prefix)) for prefix in prefixes),
+        vni=body.vni,
+        mtu=body.mtu,
+        options=body.options,
+    )
+
+
+def endpoint_request(body: EndpointBody) -> EndpointRequest:
+    """Addresses and the MAC as octets."""
+    return EndpointRequest(
+        network=body.network,
+        name=body.name,
+        addresses=tuple(_address(text) for text in body.ips),
+        mac=parse_mac(body.mac) if body.mac else None,
+    )
+
+
+def sandbox_of(body: JoinBody) -> Sandbox:
+    """The sandbox a person named."""
+    match body.sandbox_kind:
+        case "netns" if (
+            body.sandbox and "/" not in body.sandbox and body.sandbox not in (".", "..")
+        ):
+            return Sandbox(SandboxKind.NETNS, body.sandbox)
+        case "pid" if body.sandbox.isascii() and body.sandbox.isdigit():
+            return Sandbox(SandboxKind.PID, body.sandbox)
+        case "path" if os.path.isabs(body.sandbox) and "\0" not in body.sandbox:
+            return Sandbox(SandboxKind.PATH, body.sandbox)
+    raise WireError(
+        f"{body.sandbox_kind} {body.sandbox!r} names no sandbox; it is a netns's name, "
+        "a pid or an absolute path"
+    )
+
+
+def _address(text: str) -> IpAddress:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise WireError(f"{text!r} is not an IP address") from None
+
+
+def _prefix(text: str) -> IpNetwork:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_interface(text).network
+    except ValueError:
+        raise WireError(f"{text!r} is not a subnet; write it like 10.9.0.0/24") from None
+    raise WireError(f"{text} has host bits; did you mean {meant}?")

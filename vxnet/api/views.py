@@ -1,0 +1,223 @@
+"""What the daemon knows, as the API tells it."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import vxnet
+from vxnet.api.model import (
+    CountersView,
+    EndpointView,
+    FdbView,
+    MemberView,
+    NetworkView,
+    PlaceView,
+    StatsView,
+    StatusView,
+    SubnetView,
+)
+from vxnet.cnm.model import Endpoint, EndpointId, Network
+from vxnet.control.base import ControlPlane
+from vxnet.datapath.base import Counters, Datapath, FdbRow
+from vxnet.endpoints import Endpoints
+from vxnet.forwarding import Forwarding
+from vxnet.gossip.events import Member
+from vxnet.networks import Networks
+from vxnet.switch.actions import PortId
+from vxnet.wire.addr import Vni, Vtep, format_ip, format_mac
+
+__all__ = ["Identity", "Views"]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What does not change while the daemon runs."""
+
+    name: str
+    cluster: str
+    vtep: Vtep
+    underlay_device: str
+    underlay_mtu: int
+    datapath_reason: str
+    gossip_encrypted: bool
+    started: float
+    """On the loop's clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """Reads the daemon's parts; changes nothing."""
+
+    identity: Identity
+    control: ControlPlane
+    datapath: Datapath
+    forwarding: Forwarding
+    networks: Networks
+    endpoints: Endpoints
+    port_of: Callable[[EndpointId], PortId | None]
+    alarms: Callable[[], Sequence[str]]
+    control_counters: Callable[[], dict[str, int]]
+    clock: Callable[[], float]
+
+    def status(self) -> StatusView:
+        """The host at a glance."""
+        identity, stats = self.identity, self.datapath.stats()
+        drops: Counter[str] = Counter({str(r): n for r, n in stats.stray.items() if n})
+        for counters in (*stats.ports.values(), *stats.tunnels.values()):
+            drops.update({str(reason): n for reason, n in counters.drops.items() if n})
+        return StatusView(
+            name=identity.name,
+            version=vxnet.__version__,
+            pid=os.getpid(),
+            uptime_s=round(self.clock() - identity.started, 1),
+            vtep=str(identity.vtep),
+            underlay_device=identity.underlay_device,
+            underlay_mtu=identity.underlay_mtu,
+            datapath=self.datapath.name,
+            datapath_reason=identity.datapath_reason,
+            gossip_encrypted=identity.gossip_encrypted,
+            cluster=identity.cluster,
+            members=dict(Counter(str(member.state) for member in self.control.members())),
+            networks=_count(self.networks),
+            endpoints=_count(self.endpoints),
+            alarms=tuple(self.alarms()),
+            drops=dict(sorted(drops.items())),
+        )
+
+    def members(self) -> list[MemberView]:
+        """Every host of the cluster, this one first."""
+        return [self._member(member) for member in self.control.members()]
+
+    def network(self, network: Network) -> NetworkView:
+        """One network."""
+        names = self._host_names()
+        others = {} if network.vni is None else self.forwarding.peers(network.vni)
+        return NetworkView(
+            id=network.id,
+            name=network.name,
+            driver=network.driver,
+            vni=network.vni,
+            mtu=network.mtu,
+            subnets=tuple(
+                SubnetView(str(s.prefix), None if s.gateway is None else str(s.gateway))
+                for s in network.subnets
+            ),
+            options=network.options,
+            created_ms=network.created_ms,
+            endpoints=tuple(e.name for e in self.endpoints if e.network == network.id),
+            hosts=tuple(sorted(names.get(vtep, str(vtep)) for vtep in others.values())),
+        )
+
+    def endpoint(self, endpoint: Endpoint) -> EndpointView:
+        """One endpoint of this host."""
+        network = self.networks.by_id(endpoint.network)
+        return EndpointView(
+            id=endpoint.id,
+            name=endpoint.name,
+            network=endpoint.network if network is None else network.name,
+            mac=format_mac(endpoint.mac),
+            addresses=tuple(map(str, endpoint.addresses)),
+            state="absent" if self.endpoints.is_absent(endpoint) else str(endpoint.state),
+            sandbox=None if endpoint.sandbox is None else str(endpoint.sandbox),
+            ifname=endpoint.ifname,
+            created_ms=endpoint.created_ms,
+        )
+
+    def fdb(self, network: str | None) -> list[FdbView]:
+        """The forwarding table, of one network or of all. Raises StateError for an unknown one."""
+        only = None if network is None else self.networks.get(network).vni
+        rows = (row for row in self.datapath.fdb() if network is None or row.vni == only)
+        hosts, networks = self._host_names(), self._network_names()
+        ports = self._endpoint_names()
+        return sorted(
+            (_fdb_view(row, hosts, networks, ports) for row in rows),
+            key=lambda view: (view.vni, view.mac),
+        )
+
+    def stats(self) -> StatsView:
+        """Everything counted."""
+        stats = self.datapath.stats()
+        ports, networks, hosts = (
+            self._endpoint_names(),
+            self._network_names(),
+            self._host_names(),
+        )
+        places = [
+            *(_place("endpoint", ports.get(p, f"port {p}"), c) for p, c in stats.ports.items()),
+            *(_place("network", networks.get(v, f"vni {v}"), c) for v, c in stats.tunnels.items()),
+            *(_place("peer", hosts.get(v, str(v)), c) for v, c in stats.peers.items()),
+        ]
+        return StatsView(
+            places=tuple(places),
+            stray={str(reason): n for reason, n in stats.stray.items()},
+            io=dict(stats.io),
+            control={
+                **self.control_counters(),
+                "bad_network_records": self.networks.bad_records,
+                "refused_announcements": self.forwarding.refused_announcements,
+            },
+        )
+
+    def _member(self, member: Member) -> MemberView:
+        host, port = member.gossip
+        return MemberView(
+            id=f"{member.id:016x}",
+            name=member.name,
+            state=str(member.state),
+            vtep=str(member.vtep),
+            gossip=f"[{host}]:{port}" if ":" in host else f"{host}:{port}",
+            for_s=round(max(0.0, self.clock() - member.since), 1),
+            rtt_ms=None if member.rtt_s is None else round(member.rtt_s * 1000, 3),
+            version=vxnet.__version__ if member.local else member.version,
+            datapath=self.datapath.name if member.local else member.datapath,
+            local=member.local,
+        )
+
+    def _host_names(self) -> dict[Vtep, str]:
+        return {member.vtep: member.name for member in self.control.members()}
+
+    def _network_names(self) -> dict[Vni, str]:
+        return {network.vni: network.name for network in self.networks if network.vni is not None}
+
+    def _endpoint_names(self) -> dict[PortId, str]:
+        names = {self.port_of(endpoint.id): endpoint.name for endpoint in self.endpoints}
+        return {port: name for port, name in names.items() if port is not None}
+
+
+def _count(things: Iterable[object] | Iterator[object]) -> int:
+    return sum(1 for _ in things)
+
+
+def _place(kind: str, name: str, counters: Counters) -> PlaceView:
+    return PlaceView(
+        kind,
+        name,
+        CountersView(
+            received=counters.received,
+            received_bytes=counters.received_bytes,
+            delivered=counters.delivered,
+            sent=counters.sent,
+            flooded=counters.flooded,
+            replied=counters.replied,
+            drops={str(reason): n for reason, n in counters.drops.items() if n},
+            out=counters.out,
+            out_bytes=counters.out_bytes,
+        ),
+    )
+
+
+def _fdb_view(
+    row: FdbRow, hosts: dict[Vtep, str], networks: dict[Vni, str], ports: dict[PortId, str]
+) -> FdbView:
+    return FdbView(
+        network=networks.get(row.vni, ""),
+        vni=row.vni,
+        mac=format_mac(row.mac),
+        ips=tuple(map(format_ip, row.ips)),
+        vtep=None if row.vtep is None else str(row.vtep),
+        host=None if row.vtep is None else hosts.get(row.vtep),
+        endpoint=None if row.port is None else ports.get(row.port, f"port {row.port}"),
+        source=row.source,
+        age_s=row.age_s,
+    )

@@ -1,0 +1,60 @@
+"""An endpoint as it is kept on disk: text that a person can read, fields only ever appended."""
+
+import ipaddress
+
+import msgspec
+
+from vxnet.cnm.model import Endpoint, EndpointId, EndpointState, NetworkId, Sandbox, SandboxKind
+from vxnet.errors import VxnetError
+from vxnet.wire.addr import format_mac, parse_mac
+
+__all__ = ["read_endpoint", "write_endpoint"]
+
+
+class _Saved(msgspec.Struct, frozen=True):
+    id: str
+    name: str
+    network: str
+    mac: str
+    addresses: tuple[str, ...]
+    state: EndpointState
+    sandbox: tuple[SandboxKind, str] | None
+    ifname: str
+    created_ms: int
+
+
+def write_endpoint(endpoint: Endpoint) -> bytes:
+    """One JSON object."""
+    sandbox = endpoint.sandbox
+    return msgspec.json.encode(
+        _Saved(
+            id=endpoint.id,
+            name=endpoint.name,
+            network=endpoint.network,
+            mac=format_mac(endpoint.mac),
+            addresses=tuple(map(str, endpoint.addresses)),
+            state=endpoint.state,
+            sandbox=None if sandbox is None else (sandbox.kind, sandbox.value),
+            ifname=endpoint.ifname,
+            created_ms=endpoint.created_ms,
+        )
+    )
+
+
+def read_endpoint(value: bytes) -> Endpoint:
+    """What `write_endpoint` wrote. Raises ValueError where it is something else."""
+    try:
+        saved = msgspec.json.decode(value, type=_Saved)
+        return Endpoint(
+            id=EndpointId(saved.id),
+            name=saved.name,
+            network=NetworkId(saved.network),
+            mac=parse_mac(saved.mac),
+            addresses=tuple(map(ipaddress.ip_interface, saved.addresses)),
+            state=saved.state,
+            sandbox=None if saved.sandbox is None else Sandbox(*saved.sandbox),
+            ifname=saved.ifname,
+            created_ms=saved.created_ms,
+        )
+    except (msgspec.DecodeError, VxnetError) as error:
+        raise ValueError(str(error)) from None
