@@ -1,7 +1,15 @@
 """All peers and all questions, and which of them the short runs take."""
 
 from benchmarks.peers.base import Peer
+from benchmarks.peers.docker import DockerOverlay
+from benchmarks.peers.fastd import Fastd
 from benchmarks.peers.kernel import Kernel
+from benchmarks.peers.n2n import N2n
+from benchmarks.peers.nebula import Nebula
+from benchmarks.peers.openvpn import OpenVpn
+from benchmarks.peers.ovs import OpenVSwitch
+from benchmarks.peers.tinc import Tinc
+from benchmarks.peers.wireguard import WireGuard
 from benchmarks.questions.base import Question
 from benchmarks.questions.connections import Connections
 from benchmarks.questions.latency import Latency
@@ -13,7 +21,17 @@ __all__ = ["BASELINE", "PEERS", "QUESTIONS", "QUICK", "THROUGHPUT"]
 
 BASELINE = "kernel"
 
-PEERS: tuple[Peer, ...] = (Kernel(),)
+PEERS: tuple[Peer, ...] = (
+    Kernel(),
+    DockerOverlay(),
+    OpenVSwitch(),
+    Fastd(),
+    Tinc(),
+    OpenVpn(),
+    WireGuard(),
+    Nebula(),
+    N2n(),
+)
 
 QUESTIONS: tuple[Question, ...] = (
     Tcp("tcp-1", "TCP, 1 stream"),

@@ -16,6 +16,7 @@ from benchmarks.bed import sweep
 from benchmarks.catalogue import BASELINE, PEERS, QUESTIONS
 from benchmarks.lock import alone
 from benchmarks.peers.base import Peer
+from benchmarks.report import write as write_report
 from benchmarks.results import Results
 from benchmarks.runner import Plan, carry_out
 from vxnet.errors import VxnetError
@@ -64,6 +65,9 @@ def app(preset: Preset) -> Callable[[], None]:
         json: Annotated[
             Path | None, typer.Option(help="Write all results here; - is standard output.")
         ] = None,
+        report: Annotated[
+            Path | None, typer.Option(help="Write an HTML report, plots and JSON into this folder.")
+        ] = None,
         markdown: Annotated[bool, typer.Option("--markdown", help="Tables to paste.")] = False,
         list_all: Annotated[
             bool, typer.Option("--list", help="Name peers and questions, and stop.")
@@ -97,6 +101,8 @@ def app(preset: Preset) -> Callable[[], None]:
             raise typer.Exit(1) from None
         results.unavailable = unavailable
         _tell(results, json, markdown)
+        if report is not None:
+            write_report(results, report)
         if results.failures:
             raise typer.Exit(1)
 
@@ -139,10 +145,11 @@ def _tell(results: Results, json: Path | None, markdown: bool) -> None:
     else:
         if json is not None:
             json.write_bytes(results.document())
-        if markdown:
-            sys.stdout.write(tables.markdown(results))
-        else:
-            Console().print(tables.terminal(results))
+        for grid in tables.grids(results):
+            if markdown:
+                sys.stdout.write(tables.markdown(grid) + "\n")
+            else:
+                tables.show(grid, Console())
         console.print(tables.caption(results), markup=False, highlight=False)
     for sentence in tables.failures(results):
         console.print(sentence, markup=False)

@@ -1,31 +1,74 @@
-"""Results as tables: for a terminal (rich), and for documents (Markdown)."""
+"""Results as tables: for a terminal (rich), and for documents (Markdown). One table a question."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+from rich.console import Console
 from rich.table import Table
 
 from benchmarks.questions.base import Metric
-from benchmarks.results import Answer, Results
+from benchmarks.results import Results
+from benchmarks.stats import Summary
 
-__all__ = ["caption", "cell", "failures", "markdown", "number", "terminal"]
+__all__ = ["Grid", "caption", "failures", "grids", "markdown", "number", "show", "topics"]
 
 
-def terminal(results: Results) -> Table:
-    """A row for each metric, a column for each peer."""
-    table = Table()
-    table.add_column("")
-    for peer in results.peers:
-        table.add_column(peer.title, justify="right")
-    for row in _rows(results):
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A table before it looks like anything."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def grids(results: Results) -> Iterator[Grid]:
+    """A table for each question: a line a peer; for each metric its median and its ratio."""
+    for topic, metrics in topics(results).items():
+        columns = [column for metric in metrics for column in _columns(results, metric)]
+        rows = [
+            [peer.title, *cells]
+            for peer, *cells in zip(results.peers, *(c.cells for c in columns), strict=True)
+            if any(cells)
+        ]
+        if rows:
+            yield Grid(topic, ["", *(column.heading for column in columns)], rows)
+
+
+def topics(results: Results) -> dict[str, list[Metric]]:
+    """The metrics by the question they answer."""
+    found: dict[str, list[Metric]] = {}
+    for metric in results.metrics:
+        found.setdefault(metric.topic, []).append(metric)
+    return found
+
+
+def show(grid: Grid, console: Console) -> None:
+    """Print it, as wide as it is: a terminal that is too narrow wraps, but nothing is cut off."""
+    table = Table(title=grid.title, title_justify="left", title_style="bold")
+    for number_, heading in enumerate(grid.header):
+        table.add_column(heading, justify="right" if number_ else "left", no_wrap=True)
+    for row in grid.rows:
         table.add_row(*row)
-    return table
+    console.print(table, width=console.measure(table).maximum, crop=False)
 
 
-def markdown(results: Results) -> str:
-    """The same, to paste."""
-    head = ["", *(peer.title for peer in results.peers)]
-    lines = [head, ["---", *("---:" for _ in results.peers)], *_rows(results)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
+def markdown(grid: Grid) -> str:
+    """The same, for documents."""
+    ruler = ["---", *("---:" for _ in grid.header[1:])]
+    lines = [grid.header, ruler, *grid.rows]
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return f"**{grid.title}**\n\n{body}\n"
+
+
+def caption(results: Results) -> str:
+    """How to read the tables, and where they come from."""
+    plural = "s" if results.rounds > 1 else ""
+    return (
+        f"Medians of {results.rounds} round{plural} of {results.seconds:g} s; ratios are to "
+        f"{results.baseline}, formed within each round, ± half their range. "
+        f"{results.machine.sentence()}."
+    )
 
 
 def failures(results: Results) -> Iterator[str]:
@@ -37,34 +80,24 @@ def failures(results: Results) -> Iterator[str]:
         yield f"{failure.peer} failed at {what} in round {failure.round}: {failure.reason}"
 
 
-def caption(results: Results) -> str:
-    """How to read the table, and where it comes from."""
-    return (
-        f"Medians of {results.rounds} rounds of {results.seconds:g} s each; in brackets the ratio "
-        f"to {results.baseline}, formed within each round, with its lowest and highest.\n"
-        f"{results.machine.sentence()}."
-    )
-
-
-def cell(answer: Answer | None, metric: Metric) -> str:
-    """One peer's median, its ratio to the baseline, and that ratio's lowest and highest."""
-    if answer is None:
-        return "-"
-    text = number(answer.value.median, metric)
-    if answer.ratio is not None:
-        ratio = answer.ratio
-        text += f" ({ratio.median:.2f}x, {ratio.low:.2f} to {ratio.high:.2f})"
-    return text
-
-
 def number(value: float, metric: Metric) -> str:
     """With as many decimals as mean something, thousands apart."""
     return f"{value:,.{metric.decimals}f}"
 
 
-def _rows(results: Results) -> Iterator[list[str]]:
-    for metric in results.metrics:
-        answers = [results.answer(peer.name, metric.key) for peer in results.peers]
-        if any(answers):
-            cells = [cell(answer, metric) for answer in answers]
-            yield [f"{metric.title}, {metric.unit}", *cells]
+@dataclass(frozen=True, slots=True)
+class _Column:
+    heading: str
+    cells: Sequence[str]  # one a peer, empty where there is nothing to say
+
+
+def _columns(results: Results, metric: Metric) -> Iterator[_Column]:
+    answers = [results.answer(peer.name, metric.key) for peer in results.peers]
+    values = [number(a.value.median, metric) if a else "" for a in answers]
+    yield _Column(f"{metric.label}, {metric.unit}", values)
+    if any(a and a.ratio for a in answers):
+        yield _Column("ratio", [_ratio(a.ratio) if a and a.ratio else "" for a in answers])
+
+
+def _ratio(ratio: Summary) -> str:
+    return f"{ratio.median:.2f}" + (f" ±{ratio.spread:.0%}" if ratio.count > 1 else "")

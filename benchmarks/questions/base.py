@@ -18,7 +18,8 @@ class Metric:
     """One number a question answers with."""
 
     key: str  # unique among all questions
-    title: str
+    topic: str  # the question's title
+    label: str  # what of the question, in a word or two
     unit: str
     higher_is_better: bool
     decimals: int = 2

@@ -23,7 +23,7 @@ class Connections:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """Completed a second."""
-        return (Metric("connections.rate", self.title, "/s", True, 0),)
+        return (Metric("connections.rate", self.title, "completed", "/s", True, 0),)
 
     def ask(self, pair: Pair, setting: Setting) -> Mapping[str, float]:
         """Open and close for a while."""

@@ -29,7 +29,7 @@ class Latency:
     def metrics(self) -> tuple[Metric, ...]:
         """Three quantiles, in microseconds."""
         return tuple(
-            Metric(f"{self.name}.{quantile}", f"{self.title} {quantile}", "µs", False, 0)
+            Metric(f"{self.name}.{quantile}", self.title, quantile, "µs", False, 0)
             for quantile in QUANTILES
         )
 

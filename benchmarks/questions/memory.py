@@ -21,7 +21,7 @@ class Memory:
     @property
     def metrics(self) -> tuple[Metric, ...]:
         """A share of pages that several programs have in common counts for each."""
-        return (Metric("memory.mb", self.title, "MB a host", False, 1),)
+        return (Metric("memory.mb", self.title, "each host", "MB", False, 1),)
 
     def ask(self, pair: Pair, setting: Setting) -> Mapping[str, float]:
         """Add up both hosts' programs and halve; an overlay without programs answers nothing."""

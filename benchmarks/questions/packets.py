@@ -36,8 +36,8 @@ class Packets:
         at the same delivered rate merely held the sender back.
         """
         return (
-            Metric(f"{self.name}.pps", f"{self.title} delivered", "/s", True, 0),
-            Metric(f"{self.name}.lost", f"{self.title} lost", "%", False, 1),
+            Metric(f"{self.name}.pps", self.title, "delivered", "/s", True, 0),
+            Metric(f"{self.name}.lost", self.title, "lost", "%", False, 1),
         )
 
     def ask(self, pair: Pair, setting: Setting) -> Mapping[str, float]:

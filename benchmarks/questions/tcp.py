@@ -31,8 +31,8 @@ class Tcp:
     def metrics(self) -> tuple[Metric, Metric]:
         """Bits that arrived, and the cost of a gigabyte (10^9 bytes) that arrived."""
         return (
-            Metric(f"{self.name}.gbps", self.title, "Gbit/s", higher_is_better=True),
-            Metric(f"{self.name}.cpu", f"{self.title}: CPU", "s/GB", higher_is_better=False),
+            Metric(f"{self.name}.gbps", self.title, "throughput", "Gbit/s", True),
+            Metric(f"{self.name}.cpu", self.title, "CPU", "s/GB", False),
         )
 
     def ask(self, pair: Pair, setting: Setting) -> Mapping[str, float]:
