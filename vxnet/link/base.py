@@ -25,6 +25,11 @@ class Link(Protocol):
         """One descriptor a queue; owned by the link."""
         ...
 
+    @property
+    def uso(self) -> bool:
+        """Whether it takes UDP super-frames; TCP's it always does."""
+        ...
+
     def close(self) -> None:
         """Close the descriptors; a device that is not persistent goes with them. Idempotent."""
         ...
