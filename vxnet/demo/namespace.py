@@ -132,6 +132,10 @@ class Namespace:
             raise failure[0]
         return result[0]
 
+    def read_sysctl(self, key: str) -> str:
+        """A network setting of this namespace, like `ipv4/ip_forward`."""
+        return self.inside(lambda: Path("/proc/sys/net", key).read_text()).strip()
+
     def end_processes(self) -> None:
         """End what was started here, then whatever else lives here."""
         end_all(self._children)

@@ -6,12 +6,15 @@ The sockets live in the stations' sandboxes; the threads that use them need not.
 import hashlib
 import os
 import re
+import selectors
 import shutil
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from vxnet.demo.station import Station
@@ -20,6 +23,7 @@ from vxnet.errors import HostError
 __all__ = ["Transfer", "exchange", "ping", "require_ping", "shout", "transfer"]
 
 CHUNK_BYTES = 1 << 20
+SECOND_COPY_S = 0.2
 TIME = re.compile(r"time[=<]([0-9.]+) ms")
 
 
@@ -115,35 +119,34 @@ def exchange(
 
 def shout(
     source: Station, listeners: Sequence[Station], family: int, *, wait_s: float = 3.0
-) -> set[str]:
-    """Broadcast (IPv4) or multicast to all nodes (IPv6) from a station: labels of who heard it."""
+) -> Counter[str]:
+    """Broadcast (IPv4) or multicast to all nodes (IPv6): labels of who heard it, how many times.
+
+    Ends after `wait_s`, or a moment after everybody heard it: the moment is for second copies.
+    """
     text = os.urandom(16)
-    sockets: dict[str, socket.socket] = {}
-    heard: set[str] = set()
-    try:
+    heard: Counter[str] = Counter()
+    with ExitStack() as stack, selectors.DefaultSelector() as ears:
         port = 0
         for station in listeners:
-            ear = sockets[station.label] = station.socket(family, socket.SOCK_DGRAM)
+            ear = stack.enter_context(station.socket(family, socket.SOCK_DGRAM))
             ear.bind(("", port))
             port = ear.getsockname()[1]
-        with source.socket(family, socket.SOCK_DGRAM) as mouth:
-            if family == socket.AF_INET:
-                mouth.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-                mouth.sendto(text, (str(source.ipv4.network.broadcast_address), port))
-            else:
-                mouth.sendto(text, ("ff02::1", port, 0, source.scope()))
+            ears.register(ear, selectors.EVENT_READ, (ear, station.label))
+        mouth = stack.enter_context(source.socket(family, socket.SOCK_DGRAM))
+        if family == socket.AF_INET:
+            mouth.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            mouth.sendto(text, (str(source.ipv4.network.broadcast_address), port))
+        else:
+            mouth.sendto(text, ("ff02::1", port, 0, source.scope()))
         deadline = time.monotonic() + wait_s
-        for label, ear in sockets.items():
-            ear.settimeout(max(0.01, deadline - time.monotonic()))
-            try:
-                if ear.recv(64) == text:
-                    heard.add(label)
-            except TimeoutError:
-                continue
-    finally:
-        for ear in sockets.values():
-            ear.close()
-    return heard
+        while (left_s := deadline - time.monotonic()) > 0:
+            for key, _ in ears.select(left_s):
+                ear, label = key.data
+                heard[label] += ear.recv(64) == text
+            if len(heard) == len(listeners):
+                deadline = min(deadline, time.monotonic() + SECOND_COPY_S)
+    return +heard
 
 
 def _family(address: str) -> int:

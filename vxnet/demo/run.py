@@ -1,0 +1,98 @@
+"""A demo from its first namespace to its report."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from vxnet.demo import changes, checks, evidence
+from vxnet.demo.bed import Bed
+from vxnet.demo.cluster import Cluster
+from vxnet.demo.report import Finding, Report, Result
+from vxnet.demo.stage import Check, Stage
+from vxnet.demo.traffic import require_ping
+from vxnet.errors import StateError, VxnetError
+
+__all__ = ["CHECKS", "HOSTS_MAX", "Options", "Watcher", "run_demo"]
+
+HOSTS_MAX = 50
+
+# At rest first, then what shows how it is done, then what changes the cluster; a host that was
+# killed comes last but one, since nothing after it may need that host.
+CHECKS: Sequence[Check] = (
+    *checks.CHECKS,
+    evidence.WIRE,
+    evidence.TABLE,
+    *changes.CHECKS,
+    evidence.KERNEL,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What a demo is made of."""
+
+    hosts: int = 3
+    datapath: str = "auto"
+    keep: bool = False
+    transfer_bytes: int = 200_000_000
+
+    def __post_init__(self) -> None:
+        """Raises StateError for a demo that could show nothing."""
+        if not 2 <= self.hosts <= HOSTS_MAX:
+            raise StateError(f"a demo has 2 to {HOSTS_MAX} hosts, not {self.hosts}")
+
+
+class Watcher(Protocol):
+    """Who is told how it goes."""
+
+    def began(self, title: str) -> None:
+        """Something is being done now."""
+        ...
+
+    def ended(self, result: Result) -> None:
+        """A check was made."""
+        ...
+
+
+def run_demo(options: Options, watcher: Watcher) -> Report:
+    """Build the hosts, make every check, remove everything (unless it is to be kept).
+
+    Raises VxnetError where there was nothing to check: no root, no `ping`, no daemon that starts.
+    """
+    started = time.monotonic()
+    require_ping()
+    with Bed(options.hosts) as bed:
+        watcher.began(f"Building {options.hosts} hosts and starting their daemons")
+        cluster = Cluster(bed, datapath=options.datapath)
+        cluster.start()
+        stage = Stage(cluster, options.transfer_bytes)
+        report = Report(bed.prefix, options.hosts, cluster.daemons[0].status().datapath)
+        for check in CHECKS:
+            watcher.began(check.title)
+            result = _make(check, stage)
+            report.results.append(result)
+            watcher.ended(result)
+        report.sightings, report.tables = stage.sightings, stage.tables
+        if options.keep:
+            bed.keep()
+        else:
+            watcher.began("Removing everything that was made")
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _make(check: Check, stage: Stage) -> Result:
+    started = time.monotonic()
+    try:
+        finding = check.make(stage)
+    except (VxnetError, OSError) as error:
+        finding = Finding(False, str(error))
+    return Result(
+        name=check.name,
+        title=check.title,
+        ok=finding.ok,
+        seen=finding.seen,
+        seconds=time.monotonic() - started,
+        details=finding.details,
+    )
