@@ -5,7 +5,7 @@ from zlib import crc32
 
 from vxnet.errors import WireError
 from vxnet.wire import ip
-from vxnet.wire.ethernet import VLAN_ETHERTYPES, Buffer, Ethertype
+from vxnet.wire.ethernet import Buffer, Ethertype
 from vxnet.wire.ip import Protocol
 
 __all__ = ["flow_hash"]
@@ -33,15 +33,16 @@ def flow_hash(frame: Buffer) -> int:
             _, protocol, octets = _IPV6_FLOW.unpack_from(frame)
             if protocol in _PORTED:
                 return crc32(octets, protocol)
-        elif ethertype not in VLAN_ETHERTYPES:
-            return crc32(frame[:12])
+    except error:
+        pass  # too short for that, but perhaps not for a closer look
+    try:
         return _uncommon(frame)
-    except (error, WireError):
+    except WireError:
         return crc32(frame[:12])
 
 
 def _uncommon(frame: Buffer) -> int:
-    """Tags, options, extension headers, fragments, other protocols."""
+    """Tags, options, extension headers, fragments, other protocols, short frames."""
     packet = ip.locate(frame)
     if packet is None:
         return crc32(frame[:12])
