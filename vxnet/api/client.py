@@ -1,4 +1,4 @@
-"""Talks to a daemon over its socket, one request at a time. Imports little, so commands are quick."""
+"""Talks to a daemon over its socket. Imports little, so that commands are quick."""
 
 import http.client
 import socket

@@ -1,0 +1,49 @@
+"""The command line's root: which commands there are. What they need is imported when they run."""
+
+from typing import Annotated
+
+import typer
+
+import vxnet
+from vxnet.cli import endpoint, network, show
+from vxnet.cli.daemon import daemon
+from vxnet.cli.demo import demo
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="One Ethernet for the containers, virtual machines and namespaces of several hosts.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command()(demo)
+app.command()(daemon)
+app.command()(show.status)
+app.command()(show.peers)
+app.command()(show.fdb)
+app.command()(show.stats)
+app.add_typer(network.app, name="network")
+app.add_typer(endpoint.app, name="endpoint")
+app.command()(endpoint.attach)
+app.command()(endpoint.detach)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"vxnet {vxnet.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """One Ethernet for the containers, virtual machines and namespaces of several hosts.
+
+    Try it on this machine:  sudo vxnet demo
+    """

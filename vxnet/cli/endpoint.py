@@ -1,0 +1,171 @@
+"""`vxnet endpoint`, `attach` and `detach`: what this host has in networks."""
+
+from typing import Annotated
+
+import typer
+
+from vxnet.api.model import AttachBody, EndpointBody, EndpointView, JoinBody
+from vxnet.cli.options import (
+    DEFAULT_SOCKET,
+    Ifname,
+    Ips,
+    Json,
+    MacText,
+    NetnsName,
+    NetworkFilter,
+    Pid,
+    SandboxPath,
+    Socket,
+    connect,
+)
+from vxnet.cli.output import pairs, print_json, table
+
+__all__ = ["app", "attach", "detach"]
+
+app = typer.Typer(
+    help="Create, join, leave, list, inspect and remove endpoints of this host.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+Network = Annotated[str, typer.Argument(metavar="NETWORK", help="The network.", show_default=False)]
+Endpoint = Annotated[
+    str,
+    typer.Argument(metavar="ENDPOINT", help="Its name, or how its id begins.", show_default=False),
+]
+Name = Annotated[str, typer.Option("--name", help="What it is called.", show_default=False)]
+
+
+def attach(
+    network: Network,
+    netns: NetnsName = None,
+    pid: Pid = None,
+    path: SandboxPath = None,
+    ifname: Ifname = "eth0",
+    ip: Ips = None,
+    mac: MacText = "",
+    name: Name = "",
+    socket: Socket = DEFAULT_SOCKET,
+    json: Json = False,
+) -> None:
+    """Put a network namespace into a network, and print its new endpoint.
+
+    Examples:
+
+      vxnet attach blue --netns web
+
+      vxnet attach blue --pid $(docker inspect -f '{{.State.Pid}}' db) --ip 10.9.0.7
+    """
+    endpoint = EndpointBody(network=network, name=name, ips=tuple(ip or ()), mac=mac)
+    join = _join_body(netns, pid, path, ifname)
+    _show(connect(socket).attach(AttachBody(endpoint, join)), json)
+
+
+def detach(endpoint: Endpoint, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
+    """Take an endpoint out of its namespace and remove it.
+
+    Example:  vxnet detach 3f9c
+    """
+    _show(connect(socket).remove_endpoint(endpoint), json)
+
+
+@app.command()
+def create(
+    network: Network,
+    name: Name = "",
+    ip: Ips = None,
+    mac: MacText = "",
+    socket: Socket = DEFAULT_SOCKET,
+    json: Json = False,
+) -> None:
+    """Make an endpoint that is in no namespace yet.
+
+    Example:  vxnet endpoint create blue --name web --ip 10.9.0.7
+    """
+    body = EndpointBody(network=network, name=name, ips=tuple(ip or ()), mac=mac)
+    _show(connect(socket).create_endpoint(body), json)
+
+
+@app.command()
+def join(
+    endpoint: Endpoint,
+    netns: NetnsName = None,
+    pid: Pid = None,
+    path: SandboxPath = None,
+    ifname: Ifname = "eth0",
+    socket: Socket = DEFAULT_SOCKET,
+    json: Json = False,
+) -> None:
+    """Put an endpoint into a namespace.
+
+    Example:  vxnet endpoint join web --netns web
+    """
+    body = _join_body(netns, pid, path, ifname)
+    _show(connect(socket).join(endpoint, body), json)
+
+
+@app.command()
+def leave(endpoint: Endpoint, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
+    """Take an endpoint out of its namespace; it keeps its MAC and addresses."""
+    _show(connect(socket).leave(endpoint), json)
+
+
+@app.command("ls")
+def list_endpoints(
+    network: NetworkFilter = None, socket: Socket = DEFAULT_SOCKET, json: Json = False
+) -> None:
+    """The endpoints of this host."""
+    answer = connect(socket).endpoints(network)
+    if json:
+        print_json(answer)
+        return
+    table(
+        ("ID", "NAME", "NETWORK", "MAC", "ADDRESSES", "STATE", "SANDBOX", "INTERFACE"),
+        (
+            (e.id[:12], e.name, e.network, e.mac, e.addresses, e.state, e.sandbox, e.ifname)
+            for e in answer
+        ),
+        "this host has no endpoints; make one with: vxnet attach NETWORK --netns NAME",
+    )
+
+
+@app.command()
+def inspect(endpoint: Endpoint, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
+    """Everything about one endpoint."""
+    _show(connect(socket).endpoint(endpoint), json)
+
+
+@app.command("rm")
+def remove(endpoint: Endpoint, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
+    """Remove an endpoint, from its namespace too."""
+    _show(connect(socket).remove_endpoint(endpoint), json)
+
+
+def _join_body(netns: str | None, pid: int | None, path: str | None, ifname: str) -> JoinBody:
+    given = [
+        (kind, str(value))
+        for kind, value in (("netns", netns), ("pid", pid), ("path", path))
+        if value is not None
+    ]
+    if len(given) != 1:
+        raise typer.BadParameter("give exactly one of --netns, --pid and --path")
+    ((kind, value),) = given
+    return JoinBody(sandbox_kind=kind, sandbox=value, ifname=ifname)
+
+
+def _show(endpoint: EndpointView, json: bool) -> None:
+    if json:
+        print_json(endpoint)
+        return
+    pairs(
+        [
+            ("id", endpoint.id),
+            ("name", endpoint.name),
+            ("network", endpoint.network),
+            ("mac", endpoint.mac),
+            ("addresses", endpoint.addresses),
+            ("state", endpoint.state),
+            ("sandbox", endpoint.sandbox),
+            ("interface", endpoint.ifname),
+        ]
+    )

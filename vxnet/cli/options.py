@@ -1,0 +1,49 @@
+"""Options and arguments that several commands have."""
+
+from typing import Annotated
+
+import typer
+
+from vxnet.api.client import Client
+
+__all__ = [
+    "DEFAULT_SOCKET",
+    "Ifname",
+    "Ips",
+    "Json",
+    "MacText",
+    "NetnsName",
+    "NetworkFilter",
+    "Pid",
+    "SandboxPath",
+    "Socket",
+    "connect",
+]
+
+DEFAULT_SOCKET = "/run/vxnet/vxnet.sock"
+
+Socket = Annotated[
+    str, typer.Option("--socket", envvar="VXNET_SOCKET", help="The daemon's socket.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+NetworkFilter = Annotated[
+    str | None, typer.Option("--network", "-n", help="Only this network.", show_default=False)
+]
+NetnsName = Annotated[
+    str | None, typer.Option("--netns", help="A namespace by its name, as `ip netns` has it.")
+]
+Pid = Annotated[int | None, typer.Option("--pid", help="The namespace of this process.")]
+SandboxPath = Annotated[str | None, typer.Option("--path", help="A namespace by its file.")]
+Ifname = Annotated[str, typer.Option("--ifname", help="What the interface is called inside.")]
+Ips = Annotated[
+    list[str] | None,
+    typer.Option("--ip", help="An address of a subnet of the network; may be given per subnet."),
+]
+MacText = Annotated[
+    str, typer.Option("--mac", help="A MAC instead of the derived one.", show_default=False)
+]
+
+
+def connect(socket: str) -> Client:
+    """The daemon behind a socket."""
+    return Client(socket)
