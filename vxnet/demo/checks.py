@@ -39,7 +39,7 @@ def endpoints_attached(stage: Stage) -> Finding:
     cluster.daemons[0].create_network(MAIN, SUBNETS)
     seconds = cluster.wait_for_network(MAIN)
     with ThreadPoolExecutor(PARALLEL) as pool:
-        stage.stations = list(pool.map(lambda daemon: daemon.attach(MAIN), cluster.daemons))
+        stage.attached = list(pool.map(lambda daemon: daemon.attach(MAIN), cluster.daemons))
     addresses = [address for s in stage.stations for address in s.addresses]
     distinct = len(set(addresses)) == len(addresses)
     return Finding(

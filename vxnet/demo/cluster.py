@@ -142,15 +142,22 @@ class Daemon:
 class Cluster:
     """Daemons on the hosts of a bed, which ends them when it is left.
 
-    `version` is that of the underlay's addresses, 4 or 6. Gossip is encrypted with a key made for
-    the run.
+    `version` is that of the underlay's addresses, 4 or 6; `settings` is TOML that every daemon gets
+    besides. Gossip is encrypted with a key made for the run.
     """
 
     def __init__(
-        self, bed: Bed, *, datapath: str = "auto", port: int = 4789, version: int = 4
+        self,
+        bed: Bed,
+        *,
+        datapath: str = "auto",
+        port: int = 4789,
+        version: int = 4,
+        settings: str = "",
     ) -> None:
         self.bed = bed
         self.port = port
+        self._more_settings = settings
         self.daemons = [
             Daemon(host, host.vtep4 if version == 4 else host.vtep6) for host in bed.hosts
         ]
@@ -214,7 +221,8 @@ port = {self.port}
 cluster = "{self.bed.prefix}"
 seeds = [{seeds}]
 key_file = "{key_file}"
-"""
+
+{self._more_settings}"""
 
 
 def wait_for(condition: Callable[[], bool], within_s: float, what: str) -> float:

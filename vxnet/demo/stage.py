@@ -7,19 +7,27 @@ from vxnet.demo.capture import Sighting
 from vxnet.demo.cluster import Cluster
 from vxnet.demo.report import Finding, TableRow
 from vxnet.demo.station import Station
+from vxnet.errors import StateError
 
 __all__ = ["Check", "Stage"]
 
 
 @dataclass(slots=True)
 class Stage:
-    """What the checks share. `stations` are those of the main network, in the order of hosts."""
+    """What the checks share."""
 
     cluster: Cluster
     transfer_bytes: int
-    stations: list[Station] = field(default_factory=list)
+    attached: list[Station] = field(default_factory=list)
     sightings: Sequence[Sighting] = ()
     tables: dict[str, Sequence[TableRow]] = field(default_factory=dict)
+
+    @property
+    def stations(self) -> list[Station]:
+        """Those of the main network, in the order of hosts. Raises StateError before there are."""
+        if len(self.attached) != len(self.cluster.daemons):
+            raise StateError("not every host has an endpoint, so there is nothing to try")
+        return self.attached
 
 
 @dataclass(frozen=True, slots=True)
