@@ -11,6 +11,7 @@ main = app(
         help="Measure vxnet beside every other overlay that can run here.",
         quick_questions=QUICK,
         quick_rounds=2,
+        quick_seconds=1,
     )
 )
 

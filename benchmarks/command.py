@@ -35,10 +35,10 @@ class Preset:
     peers: Sequence[str] = ()
     questions: Sequence[str] = ()
     rounds: int = 5
-    seconds: float = 4.0
+    seconds: int = 4
     quick_questions: Sequence[str] = ()
     quick_rounds: int = 3
-    quick_seconds: float = 1.5
+    quick_seconds: int = 2
 
 
 class _Named(Protocol):
@@ -59,8 +59,10 @@ def app(preset: Preset) -> Callable[[], None]:
         question: Annotated[
             list[str] | None, typer.Option(help="Only this question; likewise.")
         ] = None,
-        rounds: Annotated[int | None, typer.Option(help="How often each is measured.")] = None,
-        seconds: Annotated[float | None, typer.Option(help="How long each time.")] = None,
+        rounds: Annotated[
+            int | None, typer.Option(min=1, help="How often each is measured.")
+        ] = None,
+        seconds: Annotated[int | None, typer.Option(min=1, help="How long each time.")] = None,
         quick: Annotated[bool, typer.Option("--quick", help="Under five minutes.")] = False,
         json: Annotated[
             Path | None, typer.Option(help="Write all results here; - is standard output.")
@@ -149,7 +151,7 @@ def _tell(results: Results, json: Path | None, markdown: bool) -> None:
             if markdown:
                 sys.stdout.write(tables.markdown(grid) + "\n")
             else:
-                tables.show(grid, Console())
+                tables.show(grid)
         console.print(tables.caption(results), markup=False, highlight=False)
     for sentence in tables.failures(results):
         console.print(sentence, markup=False)

@@ -5,6 +5,7 @@ from io import BytesIO
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from benchmarks.questions.base import Metric
 from benchmarks.results import Answer, Results
@@ -74,6 +75,8 @@ def _draw(panel: Axes, results: Results, metric: Metric, answers: Sequence[Answe
         f"{metric.topic}: {metric.label}, {metric.unit} ({better} is better)", size=9, color=INK
     )
     panel.tick_params(axis="x", labelsize=7, colors=INK)
+    panel.xaxis.set_major_locator(MaxNLocator(5))
+    panel.xaxis.set_major_formatter(lambda value, _place: f"{value:,g}")
     panel.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         panel.spines[side].set_visible(False)

@@ -53,7 +53,7 @@ class Results(msgspec.Struct):
     started: str
     machine: Machine
     rounds: int
-    seconds: float
+    seconds: int
     baseline: str
     peers: list[Entrant]
     metrics: list[Metric]

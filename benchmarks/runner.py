@@ -31,7 +31,7 @@ class Plan:
     peers: Sequence[Peer]
     questions: Sequence[Question]
     rounds: int
-    seconds: float
+    seconds: int
     baseline: str
     command: str
 

@@ -13,6 +13,9 @@ from benchmarks.stats import Summary
 __all__ = ["Grid", "caption", "failures", "grids", "markdown", "number", "show", "topics"]
 
 
+WIDE = 200  # columns; no table needs as many
+
+
 @dataclass(frozen=True, slots=True)
 class Grid:
     """A table before it looks like anything."""
@@ -43,14 +46,14 @@ def topics(results: Results) -> dict[str, list[Metric]]:
     return found
 
 
-def show(grid: Grid, console: Console) -> None:
+def show(grid: Grid) -> None:
     """Print it, as wide as it is: a terminal that is too narrow wraps, but nothing is cut off."""
     table = Table(title=grid.title, title_justify="left", title_style="bold")
     for number_, heading in enumerate(grid.header):
         table.add_column(heading, justify="right" if number_ else "left", no_wrap=True)
     for row in grid.rows:
         table.add_row(*row)
-    console.print(table, width=console.measure(table).maximum, crop=False)
+    Console(width=WIDE).print(table)
 
 
 def markdown(grid: Grid) -> str:
@@ -65,7 +68,7 @@ def caption(results: Results) -> str:
     """How to read the tables, and where they come from."""
     plural = "s" if results.rounds > 1 else ""
     return (
-        f"Medians of {results.rounds} round{plural} of {results.seconds:g} s; ratios are to "
+        f"Medians of {results.rounds} round{plural} of {results.seconds} s; ratios are to "
         f"{results.baseline}, formed within each round, ± half their range. "
         f"{results.machine.sentence()}."
     )

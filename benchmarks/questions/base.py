@@ -29,7 +29,7 @@ class Metric:
 class Setting:
     """Under which circumstances a question is asked."""
 
-    seconds: float  # how long each of its measurements lasts
+    seconds: int  # how long each of its measurements lasts; iperf3 knows whole ones only
     directory: Path  # for what the tools write
 
 

@@ -37,7 +37,7 @@ class Tcp:
 
     def ask(self, pair: Pair, setting: Setting) -> Mapping[str, float]:
         """Let it run once; count what the receivers got."""
-        words = ["iperf3", "-c", pair.far.address, "-t", f"{setting.seconds:g}", "-J"]
+        words = ["iperf3", "-c", pair.far.address, "-t", str(setting.seconds), "-J"]
         words += ["-P", str(self.streams)]
         if self.bidirectional:
             words += ["--bidir"]
