@@ -5,16 +5,17 @@ usage: .venv/bin/python docs/generate.py
 
 import ast
 import inspect
+import re
 import textwrap
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import msgspec
 import typer.main
-from click import Argument, Command, Context, Group, Option
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-import vxnet.cli
 from vxnet import config
+from vxnet.cli.app import app
 
 __all__ = ["command_line", "configuration", "main", "pages"]
 
@@ -93,7 +94,7 @@ def _toml(value: Any) -> str:
 
 def command_line() -> str:
     """Every command with its arguments and options."""
-    root = typer.main.get_command(vxnet.cli.app)
+    root = typer.main.get_command(app)
     parts = [
         "# Command line\n",
         MADE,
@@ -104,32 +105,42 @@ def command_line() -> str:
     return "\n".join(parts)
 
 
-def _commands(command: Command, path: str) -> list[str]:
-    if isinstance(command, Group):
+def _commands(command: TyperCommand | TyperGroup, path: str) -> list[str]:
+    if isinstance(command, TyperGroup):
         return [
             part
             for name, sub in sorted(command.commands.items())
             if not sub.hidden
             for part in _commands(sub, f"{path} {name}")
         ]
-    context = Context(command, info_name=path)
-    usage = " ".join([path, *command.collect_usage_pieces(context)])
-    rows = []
+    usage, rows = [path], []
     for parameter in command.params:
         match parameter:
-            case Option(hidden=False):
+            case TyperOption(hidden=False):
                 names = ", ".join(
                     f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts)
                 )
-            case Argument(hidden=False):
-                names = f"`{parameter.make_metavar(context)}`"
+            case TyperArgument(hidden=False):
+                names = f"`{parameter.metavar}`"
+                usage.append(parameter.metavar or "")
             case _:
                 continue
         rows.append(f"| {names} | {_one_line(parameter.help)} |")
-    lines = [f"## `{path}`\n", f"```\n{usage}\n```\n", f"{inspect.cleandoc(command.help or '')}\n"]
+    lines = [
+        f"## `{path}`\n",
+        f"```\n{' '.join([*usage, '[OPTION]...'])}\n```\n",
+        f"{_prose(command.help or '')}\n",
+    ]
     if rows:
         lines.append("\n".join(["| | |", "|---|---|", *rows]) + "\n")
     return lines
+
+
+def _prose(text: str) -> str:
+    """A command's help, its examples as shell blocks."""
+    lines = inspect.cleandoc(text).splitlines()
+    shown = [re.sub(r"^(Examples?:)?  +(.*)$", r"```sh\n\2\n```", line) for line in lines]
+    return "\n".join(line for line in shown if line != "Examples:").replace("\n\n\n", "\n\n")
 
 
 def _one_line(text: str | None) -> str:
