@@ -1,0 +1,188 @@
+//! What becomes of a frame, as far as the table says: the fast half of `vxnet/switch/forward.py`.
+//!
+//! Whatever needs more than a look into the table (a station not known behind its port, ARP and
+//! neighbour discovery) is handed up to the switch, which decides by the same rules and more.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::counters::Reason;
+use crate::model::{Model, Peer, Port, Segment, Vtep};
+use crate::packet::{self, Mac, Packet, ethertype, protocol};
+use crate::table::{Entry, Table, Target};
+
+/// What to do with a frame that a local port sent.
+pub enum Outward<'a> {
+    /// Give it to another port.
+    Deliver(&'a Arc<Port>),
+    /// Send it to another host.
+    Send(&'a Arc<Vtep>),
+    /// A copy to everybody.
+    Flood,
+    /// Nowhere.
+    Drop(Reason),
+    /// Let the switch say.
+    Punt,
+}
+
+/// What to do with a frame that came out of a tunnel: never send it into another.
+pub enum Inward<'a> {
+    /// Give it to a port.
+    Deliver(&'a Arc<Port>),
+    /// A copy to every port.
+    Flood,
+    /// Nowhere.
+    Drop(Reason),
+    /// Let the switch say.
+    Punt,
+}
+
+/// What the decisions rest on.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    /// Where stations are.
+    pub table: &'a Table,
+    /// What else there is.
+    pub model: &'a Model,
+    /// The time, to note who was seen.
+    pub now: u16,
+}
+
+const NEXT_HEADER: usize = packet::ETHERNET + 6;
+const ICMPV6_TYPE: usize = packet::ETHERNET + packet::IPV6;
+const NEIGHBOUR_SOLICITATION: u8 = 135;
+const NEIGHBOUR_ADVERTISEMENT: u8 = 136;
+
+fn is_group(mac: Mac) -> bool {
+    mac[0] & 1 != 0
+}
+
+fn is_nobody(mac: Mac) -> bool {
+    is_group(mac) || mac == [0; 6]
+}
+
+impl<'a> View<'a> {
+    fn see(self, vni: u32, mac: Mac, known: Entry) {
+        if known.ages && known.seen != self.now {
+            self.table.touch(vni, mac, self.now);
+        }
+    }
+
+    /// For a frame that begins at its Ethernet header; super-frames are looked at as they are.
+    pub fn from_link(self, port: &Port, segment: &Segment, frame: &[u8]) -> Outward<'a> {
+        let Some((destination, source, kind)) = packet::addresses(frame) else {
+            return Outward::Drop(Reason::FrameShort);
+        };
+        match self.table.get(port.vni, source) {
+            Some(known) if known.target == Target::Port(port.id) => {
+                self.see(port.vni, source, known);
+            }
+            _ => match port.mac {
+                Some(assigned) if assigned != source => return Outward::Drop(Reason::PortSecurity),
+                None if is_nobody(source) => return Outward::Drop(Reason::SourceMacInvalid),
+                _ => return Outward::Punt,
+            },
+        }
+        if kind != ethertype::IPV4 {
+            if packet::is_vlan(kind) && !segment.settings.vlan_transparent {
+                return Outward::Drop(Reason::VlanTagged);
+            }
+            if may_be_neighbours(frame, kind) {
+                return Outward::Punt;
+            }
+        }
+        match self.table.get(port.vni, destination).map(|entry| entry.target) {
+            Some(Target::Port(id)) if id == port.id => Outward::Drop(Reason::SamePort),
+            // A target that is gone from the model is about to go from the table.
+            Some(Target::Port(id)) => {
+                self.model.ports.get(&id).map_or(Outward::Punt, Outward::Deliver)
+            }
+            Some(Target::Vtep(number)) => {
+                self.model.vteps.get(number as usize).map_or(Outward::Punt, Outward::Send)
+            }
+            None if is_group(destination) || segment.settings.flood_unknown => Outward::Flood,
+            None => Outward::Drop(Reason::UnknownUnicast),
+        }
+    }
+
+    /// For a frame of network `segment` from `peer`, one of those it has.
+    pub fn from_underlay(self, segment: &Segment, peer: &Peer, frame: &[u8]) -> Inward<'a> {
+        let Some((destination, source, kind)) = packet::addresses(frame) else {
+            return Inward::Drop(Reason::FrameShort);
+        };
+        let learns = peer.learning && segment.settings.learning;
+        match self.table.get(segment.vni, source) {
+            Some(known) if known.target == Target::Vtep(peer.vtep.number) => {
+                self.see(segment.vni, source, known);
+            }
+            _ if is_nobody(source) => return Inward::Drop(Reason::SourceMacInvalid),
+            None if learns => return Inward::Punt,
+            Some(known) if known.ages && learns => return Inward::Punt,
+            Some(known) if matches!(known.target, Target::Port(_)) => {
+                return Inward::Drop(Reason::SourceMacInvalid);
+            }
+            _ => {}
+        }
+        if kind != ethertype::IPV4 {
+            if packet::is_vlan(kind) && !segment.settings.vlan_transparent {
+                return Inward::Drop(Reason::VlanTagged);
+            }
+            if peer.learning && may_be_neighbours(frame, kind) {
+                return Inward::Punt;
+            }
+        }
+        match self.table.get(segment.vni, destination).map(|entry| entry.target) {
+            Some(Target::Port(id)) => {
+                self.model.ports.get(&id).map_or(Inward::Punt, Inward::Deliver)
+            }
+            Some(Target::Vtep(_)) => Inward::Drop(Reason::SplitHorizon),
+            None if is_group(destination) || segment.settings.flood_unknown => {
+                if segment.ports.is_empty() {
+                    Inward::Drop(Reason::NoReceiver)
+                } else {
+                    Inward::Flood
+                }
+            }
+            None => Inward::Drop(Reason::UnknownUnicast),
+        }
+    }
+}
+
+/// Who may send into a network, and what of its VXLAN header is refused.
+pub fn admit<'a>(segment: &'a Segment, from: &IpAddr, reserved: bool) -> Result<&'a Peer, Reason> {
+    let peer = segment.peer(from).ok_or(Reason::UnknownVtep)?;
+    if reserved && segment.settings.strict_reserved {
+        return Err(Reason::VxlanReserved);
+    }
+    Ok(peer)
+}
+
+// Whether the switch would look into the frame: ARP, neighbour discovery, and what can not be read.
+fn may_be_neighbours(frame: &[u8], kind: u16) -> bool {
+    match kind {
+        ethertype::ARP => true,
+        ethertype::IPV6 => match (frame.get(NEXT_HEADER), frame.get(ICMPV6_TYPE)) {
+            (Some(&protocol::TCP | &protocol::UDP), _) => false,
+            (Some(&protocol::ICMPV6), Some(&kind)) => is_neighbour_message(kind),
+            _ => hides_icmpv6(frame),
+        },
+        kind if packet::is_vlan(kind) => match packet::payload(frame) {
+            Ok((ethertype::IPV6, _)) => hides_icmpv6(frame),
+            Ok((kind, _)) => kind == ethertype::ARP,
+            Err(_) => true,
+        },
+        _ => false,
+    }
+}
+
+fn is_neighbour_message(kind: u8) -> bool {
+    matches!(kind, NEIGHBOUR_SOLICITATION | NEIGHBOUR_ADVERTISEMENT)
+}
+
+fn hides_icmpv6(frame: &[u8]) -> bool {
+    match Packet::locate(frame) {
+        Ok(Some(packet)) => packet.protocol == protocol::ICMPV6,
+        Ok(None) => false,
+        Err(_) => true,
+    }
+}

@@ -1,0 +1,316 @@
+//! Frames from the links of this host: to other ports of it, or cut, wrapped and sent.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::counters::{Amount, Fate, Io, Reason};
+use crate::decide::{Outward, View};
+use crate::model::{Port, Segment, Vtep};
+use crate::offload::cut::{self, Cut, HEADER_MAX};
+use crate::outbox::{Heading, Outbox, Senders};
+use crate::packet::{self, Packet};
+use crate::punt::{self, Origin};
+use crate::vnet::{self, Gso, Header};
+use crate::vxlan;
+
+/// Octets one read of a link may bring.
+pub const READ_MAX: usize = vnet::BYTES + 65_550;
+
+/// Headers of the frames that leave in one burst, each with its VXLAN header.
+const HEADERS: usize = crate::io::udp::SEGMENTS_MAX * (vxlan::BYTES + HEADER_MAX);
+/// Where frames are read to, behind the room for those headers.
+const BUFFER: usize = HEADERS + 512 * 1024;
+
+/// What carrying frames out needs besides the frames.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// What the decisions rest on.
+    pub view: View<'a>,
+    /// The way out.
+    pub senders: &'a Senders,
+    /// The way up.
+    pub punts: &'a punt::Queue,
+    /// The machinery's own counters.
+    pub io: &'a Io,
+    /// Which queue of a link to write to, of those it has.
+    pub queue: usize,
+}
+
+/// One thread's room for frames on their way out.
+pub struct Egress {
+    buffer: Box<[u8]>,
+    used: usize,
+    headers_used: usize,
+    outbox: Outbox,
+}
+
+impl Default for Egress {
+    fn default() -> Self {
+        Self {
+            buffer: vec![0; BUFFER].into(),
+            used: HEADERS,
+            headers_used: 0,
+            outbox: Outbox::default(),
+        }
+    }
+}
+
+impl Egress {
+    /// Read a queue of a port until it is empty or `most` frames were read. Says whether there may
+    /// be more. Fails as the link does; what was read before is on its way.
+    pub fn drain(
+        &mut self,
+        context: Context,
+        port: &Arc<Port>,
+        queue: usize,
+        most: usize,
+    ) -> io::Result<bool> {
+        let (Some(segment), Some(queue)) =
+            (context.view.model.segments.get(&port.vni), port.queues.get(queue))
+        else {
+            return Ok(false);
+        };
+        let mut outcome = Ok(true);
+        for _ in 0..most {
+            if self.buffer.len() - self.used < READ_MAX {
+                self.flush(context);
+            }
+            match queue.read(&mut self.buffer[self.used..][..READ_MAX]) {
+                Ok(0) => {
+                    outcome = Err(ErrorKind::UnexpectedEof.into());
+                    break;
+                }
+                Ok(octets) => {
+                    let read = self.used..self.used + octets;
+                    self.used = read.end;
+                    self.carry(context, port, segment, read);
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    outcome =
+                        if error.kind() == ErrorKind::WouldBlock { Ok(false) } else { Err(error) };
+                    break;
+                }
+            }
+        }
+        self.flush(context);
+        outcome
+    }
+
+    fn flush(&mut self, context: Context) {
+        self.outbox.flush(&self.buffer, context.senders, context.io);
+        self.used = HEADERS;
+        self.headers_used = 0;
+    }
+
+    /// Let go of ports and VTEPs.
+    pub fn forget(&mut self) {
+        self.outbox.forget();
+    }
+
+    /// Carry out what the switch decided about a frame that it was handed, `virtio_net_hdr` first.
+    pub fn carry_out(
+        &mut self,
+        context: Context,
+        port: &Arc<Port>,
+        segment: &Segment,
+        octets: &[u8],
+        decision: Outward,
+    ) {
+        let read = self.used..self.used + octets.len();
+        self.buffer[read.clone()].copy_from_slice(octets);
+        self.used = read.end;
+        match self.open(read) {
+            Ok(parcel) => self.act(context, port, segment, &parcel, decision),
+            Err((amount, reason)) => port.counters.settle(amount.frames, Err(reason)),
+        }
+        self.flush(context);
+    }
+
+    // One frame, which lies in the buffer behind its `virtio_net_hdr`.
+    fn carry(&mut self, context: Context, port: &Arc<Port>, segment: &Segment, read: Range<usize>) {
+        let parcel = match self.open(read) {
+            Ok(parcel) => parcel,
+            Err((amount, reason)) => {
+                port.counters.receive(amount);
+                port.counters.settle(amount.frames, Err(reason));
+                return;
+            }
+        };
+        port.counters.receive(parcel.amount);
+        let frame = &self.buffer[parcel.frame.clone()];
+        let decision = context.view.from_link(port, segment, frame);
+        self.act(context, port, segment, &parcel, decision);
+    }
+
+    fn open(&self, read: Range<usize>) -> Result<Parcel, (Amount, Reason)> {
+        let octets = &self.buffer[read.clone()];
+        let Some((header, frame)) = octets.split_first_chunk::<{ vnet::BYTES }>() else {
+            return Err((Amount { frames: 1, octets: 0 }, Reason::FrameShort));
+        };
+        let whole = Amount::of(frame);
+        if frame.len() < packet::ETHERNET {
+            return Err((whole, Reason::FrameShort));
+        }
+        let vnet = Header::parse(header).map_err(|_| (whole, Reason::FrameMalformed))?;
+        let located = Packet::locate(frame);
+        let packet = located.unwrap_or(None);
+        let (cut, amount) = match vnet.gso {
+            Gso::None => (None, whole),
+            _ => {
+                let cut = Cut::plan(frame, packet.as_ref(), &vnet)
+                    .map_err(|_| (whole, Reason::FrameMalformed))?;
+                (Some(cut), Amount { frames: cut.count(), octets: cut.octets() })
+            }
+        };
+        let frame = read.start + vnet::BYTES..read.end;
+        Ok(Parcel { read, frame, vnet, packet, cut, amount })
+    }
+
+    fn act(
+        &mut self,
+        context: Context,
+        port: &Arc<Port>,
+        segment: &Segment,
+        parcel: &Parcel,
+        decision: Outward,
+    ) {
+        let outcome = match decision {
+            Outward::Deliver(to) => self.deliver(context, to, parcel).map(|()| Fate::Delivered),
+            Outward::Send(vtep) => {
+                // Counted when it has left.
+                match self.send(context, port, segment, vtep, parcel, false) {
+                    Ok(()) => return,
+                    Err(reason) => Err(reason),
+                }
+            }
+            Outward::Flood => self.flood(context, port, segment, parcel),
+            Outward::Drop(reason) => Err(reason),
+            Outward::Punt => {
+                let (header, frame) = self.buffer[parcel.read.clone()].split_at(vnet::BYTES);
+                let header = header.first_chunk().unwrap_or(&vnet::PLAIN);
+                if context.punts.push(Origin::Port(port.id), header, frame) {
+                    context.io.punts.add(1);
+                    return; // counted when it was decided
+                }
+                context.io.punt_overflow.add(parcel.amount.frames);
+                Err(Reason::RateLimited)
+            }
+        };
+        port.counters.settle(parcel.amount.frames, outcome);
+    }
+
+    fn deliver(&self, context: Context, to: &Port, parcel: &Parcel) -> Result<(), Reason> {
+        let pieces = [IoSlice::new(&self.buffer[parcel.read.clone()])];
+        write(to, context.queue, &pieces)?;
+        to.counters.leave(parcel.amount);
+        Ok(())
+    }
+
+    fn flood(
+        &mut self,
+        context: Context,
+        port: &Arc<Port>,
+        segment: &Segment,
+        parcel: &Parcel,
+    ) -> Result<Fate, Reason> {
+        let mut outcome = Err(Reason::NoReceiver);
+        for to in segment.ports.iter().filter(|to| to.id != port.id) {
+            // The links first: on the way to the underlay, the frame's own header is written over.
+            if self.deliver(context, to, parcel).is_ok() || outcome.is_err() {
+                outcome = Ok(Fate::Flooded);
+            }
+        }
+        for peer in &segment.peers {
+            outcome = self
+                .send(context, port, segment, &peer.vtep, parcel, true)
+                .map(|()| Fate::Flooded)
+                .or(outcome);
+        }
+        outcome
+    }
+
+    // Wrap a frame for another host, or the frames that a super-frame stands for.
+    fn send(
+        &mut self,
+        context: Context,
+        port: &Arc<Port>,
+        segment: &Segment,
+        vtep: &Arc<Vtep>,
+        parcel: &Parcel,
+        is_copy: bool,
+    ) -> Result<(), Reason> {
+        let Context { senders, io, .. } = context;
+        let frame = &self.buffer[parcel.frame.clone()];
+        let longest = parcel.cut.map_or(frame.len(), |cut| cut.longest());
+        let network = packet::payload(frame).map_or(packet::ETHERNET, |(_, at)| at);
+        if longest - network > segment.settings.mtu {
+            return Err(Reason::TooBig);
+        }
+        let heading = Heading {
+            origin: Arc::clone(port),
+            vtep: Arc::clone(vtep),
+            flow: packet::flow_hash(frame, parcel.packet.as_ref()),
+            // RFC 6040 §4.1: the outer ECN is the inner's; not IP inside: Not-ECT.
+            class: parcel.packet.map_or(0, |packet| packet.traffic_class(frame) & 3),
+            is_copy,
+        };
+        let wrapping = vxlan::build(segment.vni);
+        let Some(cut) = parcel.cut else {
+            let frame = &mut self.buffer[parcel.frame.clone()];
+            cut::complete_checksum(frame, &parcel.vnet).map_err(|_| Reason::FrameMalformed)?;
+            let start = parcel.frame.start - vxlan::BYTES;
+            self.buffer[start..parcel.frame.start].copy_from_slice(&wrapping);
+            let datagram = start..parcel.frame.end;
+            self.outbox.push(&heading, &[datagram], &self.buffer, senders, io);
+            return Ok(());
+        };
+        let header = vxlan::BYTES + cut.header_bytes();
+        for index in 0..cut.count() {
+            if self.headers_used + header > HEADERS {
+                // What was pushed must leave before its headers are written over.
+                self.outbox.flush(&self.buffer, senders, io);
+                self.headers_used = 0;
+            }
+            let at = self.headers_used;
+            self.headers_used += header;
+            let (headers, frames) = self.buffer.split_at_mut(HEADERS);
+            let frame = &frames[parcel.frame.start - HEADERS..parcel.frame.end - HEADERS];
+            let (wrap, inner) = headers[at..at + header].split_at_mut(vxlan::BYTES);
+            wrap.copy_from_slice(&wrapping);
+            let payload = cut.write(frame, index, inner);
+            let payload = parcel.frame.start + payload.start..parcel.frame.start + payload.end;
+            self.outbox.push(&heading, &[at..at + header, payload], &self.buffer, senders, io);
+        }
+        Ok(())
+    }
+}
+
+/// A frame in the buffer, looked at.
+struct Parcel {
+    read: Range<usize>, // with its `virtio_net_hdr`
+    frame: Range<usize>,
+    vnet: Header,
+    packet: Option<Packet>,
+    cut: Option<Cut>,
+    amount: Amount,
+}
+
+/// Give a frame, gathered from pieces, to a link.
+pub fn write(to: &Port, queue: usize, pieces: &[IoSlice]) -> Result<(), Reason> {
+    let Some(queue) = to.queues.get(queue % to.queues.len().max(1)) else {
+        return Err(Reason::LinkDown);
+    };
+    loop {
+        return match queue.write(pieces) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            Err(error) => Err(match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Reason::LinkFull,
+                Some(libc::EINVAL) => Reason::FrameMalformed,
+                _ => Reason::LinkDown,
+            }),
+        };
+    }
+}

@@ -1,0 +1,144 @@
+//! Bursts from the underlay: unwrapped, told where to go, and handed to the yard.
+
+use std::io;
+use std::ops::Range;
+
+use crate::counters::{Amount, Counters, Fate, Reason};
+use crate::decide::{self, Inward};
+use crate::egress::Context;
+use crate::io::udp::{BURSTS_MAX, Burst, Inbox, Socket};
+use crate::model::Segment;
+use crate::packet::{self, Packet};
+use crate::punt::Origin;
+use crate::vnet;
+use crate::vxlan::{self, Fault};
+use crate::yard::{Source, Yard};
+
+/// What makes two datagrams of a burst go the same way: VXLAN and Ethernet header.
+const GLANCE: usize = vxlan::BYTES + packet::ETHERNET;
+
+/// One thread's room for what arrives.
+#[derive(Default)]
+pub struct Ingress {
+    inbox: Inbox,
+    yard: Yard,
+}
+
+impl Ingress {
+    /// Take what waits at a socket. Says whether there may be more.
+    pub fn drain(
+        &mut self,
+        context: Context,
+        socket: &Socket,
+        stray: &Counters,
+    ) -> io::Result<bool> {
+        if let Err(error) = socket.receive(&mut self.inbox, BURSTS_MAX) {
+            return match error.raw_os_error() {
+                Some(libc::EAGAIN | libc::EINTR) => Ok(false),
+                // An ICMP error that an earlier send met: told once, and then over.
+                Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) => Ok(true),
+                _ => Err(error),
+            };
+        }
+        context.io.bursts.add(self.inbox.bursts.len());
+        for index in 0..self.inbox.bursts.len() {
+            let burst = self.inbox.bursts[index].clone();
+            context.io.truncated.add(usize::from(burst.is_truncated));
+            self.unwrap(context, &burst, stray);
+        }
+        self.yard.flush(context, &mut self.inbox.octets);
+        Ok(self.inbox.bursts.len() == BURSTS_MAX)
+    }
+
+    /// Let go of ports and VTEPs.
+    pub fn forget(&mut self) {
+        self.yard.forget();
+    }
+
+    fn unwrap(&mut self, context: Context, burst: &Burst, stray: &Counters) {
+        let mut route: Option<Route> = None;
+        let mut at = burst.octets.start;
+        loop {
+            let datagram = at..(at + burst.stride.max(1)).min(burst.octets.end);
+            at = datagram.end;
+            let octets = &self.inbox.octets[datagram.clone()];
+            // Most of a burst is of one flow, so what was found for one datagram holds for the next.
+            let glance = octets.first_chunk::<GLANCE>();
+            if route.as_ref().is_none_or(|route| glance != Some(&route.glance)) {
+                route = Route::find(context, octets, burst)
+                    .inspect_err(|reason| stray.settle(1, Err(*reason)))
+                    .ok();
+            }
+            if let Some(route) = &route {
+                self.pass(context, route, datagram.start + vxlan::BYTES..datagram.end, burst.class);
+            }
+            if at >= burst.octets.end {
+                break;
+            }
+        }
+    }
+
+    fn pass(&mut self, context: Context, route: &Route, frame: Range<usize>, class: u8) {
+        let octets = &mut self.inbox.octets;
+        route.source.receive(Amount::of(&octets[frame.clone()]));
+        let packet = Packet::locate(&octets[frame.clone()]).unwrap_or(None);
+        if let Some(packet) = packet.as_ref().filter(|_| class & 3 != 0) {
+            let inner = &mut octets[frame.clone()];
+            if vxlan::decapsulate_ecn(inner, packet, class).is_err() {
+                return route.source.settle(1, Err(Reason::EcnCongested));
+            }
+        }
+        match &route.decision {
+            Inward::Deliver(port) => {
+                self.yard.add(context, octets, &route.source, port, frame, packet.as_ref());
+            }
+            Inward::Flood => {
+                // What was joined before goes first.
+                self.yard.flush(context, octets);
+                for port in &route.segment.ports {
+                    let _ = crate::yard::deliver(context, port, &octets[frame.clone()]);
+                }
+                route.source.settle(1, Ok(Fate::Flooded));
+            }
+            Inward::Drop(reason) => route.source.settle(1, Err(*reason)),
+            Inward::Punt => {
+                if context.punts.push(route.origin, &vnet::PLAIN, &octets[frame]) {
+                    context.io.punts.add(1);
+                } else {
+                    context.io.punt_overflow.add(1);
+                    route.source.settle(1, Err(Reason::RateLimited));
+                }
+            }
+        }
+    }
+}
+
+/// What was found out about one datagram, and holds for all of its burst with the same headers.
+struct Route<'a> {
+    glance: [u8; GLANCE],
+    origin: Origin,
+    source: Source<'a>,
+    segment: &'a Segment,
+    decision: Inward<'a>,
+}
+
+impl<'a> Route<'a> {
+    // Fails for what belongs to no network here.
+    fn find(context: Context<'a>, datagram: &[u8], burst: &Burst) -> Result<Self, Reason> {
+        let (vni, reserved) = vxlan::parse(datagram).map_err(|fault| match fault {
+            Fault::Short => Reason::VxlanShort,
+            Fault::NoVniFlag => Reason::VxlanNoVniFlag,
+        })?;
+        let segment = context.view.model.segments.get(&vni).ok_or(Reason::UnknownVni)?;
+        let glance = *datagram.first_chunk().ok_or(Reason::VxlanShort)?;
+        let origin = Origin::Tunnel { vni, from: burst.from, reserved, class: burst.class };
+        let peer = segment.peer(&burst.from);
+        let source = Source { network: &segment.counters, vtep: peer.map(|peer| &peer.vtep) };
+        let frame = &datagram[vxlan::BYTES..];
+        let decision = match decide::admit(segment, &burst.from, reserved) {
+            Ok(peer) => context.view.from_underlay(segment, peer, frame),
+            Err(reason) => Inward::Drop(reason),
+        };
+        Ok(Self { glance, origin, source, segment, decision })
+    }
+}

@@ -1,0 +1,23 @@
+//! The fast datapath of vxnet: frames between the links of this host and VXLAN over UDP.
+//!
+//! It holds a copy of what the switch (`vxnet/switch`) concluded and owns no policy. A frame's way
+//! out is `egress` → `decide` → `offload::cut` → `outbox`; its way in is `ingress` → `decide` →
+//! `yard` → `offload::join`; what can not be decided here goes up through `punt`.
+
+pub mod checksum;
+pub mod counters;
+pub mod decide;
+pub mod egress;
+pub mod ingress;
+pub mod io;
+pub mod model;
+pub mod offload;
+pub mod outbox;
+pub mod packet;
+pub mod punt;
+pub mod settle;
+pub mod table;
+pub mod vnet;
+pub mod vxlan;
+pub mod workers;
+pub mod yard;

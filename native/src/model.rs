@@ -1,0 +1,156 @@
+//! What the switch concluded, as workers read it: networks, ports, peers. A snapshot, replaced
+//! whole when something changes; the forwarding table is apart, because it changes one by one.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::counters::Counters;
+use crate::io::tap::Queue;
+use crate::io::udp::Address;
+use crate::packet::Mac;
+
+/// An endpoint of this host.
+#[derive(Debug)]
+pub struct Port {
+    /// Its number, never used again.
+    pub id: u32,
+    /// The network it is in.
+    pub vni: u32,
+    /// The only MAC it may speak as; `None` where any may.
+    pub mac: Option<Mac>,
+    /// One a queue of its link.
+    pub queues: Vec<Queue>,
+    /// What its link sent, and what was given to it.
+    pub counters: Counters,
+    takes_datagram_trains: AtomicBool,
+}
+
+impl Port {
+    /// A port whose link takes super-frames of UDP, or not.
+    pub fn new(id: u32, vni: u32, mac: Option<Mac>, queues: Vec<Queue>, takes_uso: bool) -> Self {
+        let takes_datagram_trains = AtomicBool::new(takes_uso);
+        Self { id, vni, mac, queues, counters: Counters::default(), takes_datagram_trains }
+    }
+
+    /// Whether its link takes super-frames of UDP.
+    pub fn takes_uso(&self) -> bool {
+        self.takes_datagram_trains.load(Ordering::Relaxed)
+    }
+
+    /// Its link refused one.
+    pub fn refuse_uso(&self) {
+        self.takes_datagram_trains.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Where a VXLAN tunnel ends.
+pub struct Vtep {
+    /// Its number in the list of VTEPs, which is what the forwarding table holds.
+    pub number: u32,
+    /// Its address.
+    pub address: SocketAddr,
+    /// The same as the kernel takes it.
+    pub name: Address,
+    /// What came from it and went to it.
+    pub counters: Counters,
+    takes_bursts: AtomicBool,
+}
+
+impl Vtep {
+    /// The end of a tunnel.
+    pub fn new(number: u32, address: SocketAddr) -> Self {
+        Self {
+            number,
+            address,
+            name: Address::from(address),
+            counters: Counters::default(),
+            takes_bursts: AtomicBool::new(true),
+        }
+    }
+
+    /// Whether the kernel cuts bursts on the way to it.
+    pub fn takes_bursts(&self) -> bool {
+        self.takes_bursts.load(Ordering::Relaxed)
+    }
+
+    /// The kernel refused, or nothing is known any more.
+    pub fn set_takes_bursts(&self, takes: bool) {
+        self.takes_bursts.store(takes, Ordering::Relaxed);
+    }
+}
+
+/// Another VTEP that has a network.
+#[derive(Clone)]
+pub struct Peer {
+    /// Which.
+    pub vtep: Arc<Vtep>,
+    /// A foreign VTEP: its stations are learned from what it sends.
+    pub learning: bool,
+}
+
+/// A network's settings: `vxnet.switch.model.Segment`.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs)]
+pub struct Settings {
+    pub mtu: usize,
+    pub learning: bool,
+    pub flood_unknown: bool,
+    pub vlan_transparent: bool,
+    pub strict_reserved: bool,
+}
+
+/// One network on this host.
+#[derive(Clone)]
+pub struct Segment {
+    /// Its number.
+    pub vni: u32,
+    /// Its settings.
+    pub settings: Settings,
+    /// Its ports here.
+    pub ports: Vec<Arc<Port>>,
+    /// The other VTEPs that have it: all are flooded to.
+    pub peers: Vec<Peer>,
+    /// The same by address: who may send into it.
+    pub peer_by_ip: HashMap<IpAddr, usize>,
+    /// What came out of its tunnels.
+    pub counters: Arc<Counters>,
+}
+
+impl Segment {
+    /// A network without ports and peers.
+    pub fn new(vni: u32, settings: Settings) -> Self {
+        Self {
+            vni,
+            settings,
+            ports: Vec::new(),
+            peers: Vec::new(),
+            peer_by_ip: HashMap::new(),
+            counters: Arc::default(),
+        }
+    }
+
+    /// The peer at an address.
+    pub fn peer(&self, ip: &IpAddr) -> Option<&Peer> {
+        self.peers.get(*self.peer_by_ip.get(ip)?)
+    }
+
+    /// Replace the peers.
+    pub fn set_peers(&mut self, peers: Vec<Peer>) {
+        self.peer_by_ip =
+            peers.iter().enumerate().map(|(at, peer)| (peer.vtep.address.ip(), at)).collect();
+        self.peers = peers;
+    }
+}
+
+/// Everything.
+#[derive(Clone, Default)]
+pub struct Model {
+    /// Networks by VNI.
+    pub segments: HashMap<u32, Arc<Segment>>,
+    /// Ports by id.
+    pub ports: HashMap<u32, Arc<Port>>,
+    /// Ends of tunnels by number.
+    pub vteps: Vec<Arc<Vtep>>,
+}

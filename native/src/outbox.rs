@@ -1,0 +1,232 @@
+//! Datagrams on their way to the underlay: those of one flow leave together as one burst.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::counters::{Amount, Fate, Io, Reason};
+use crate::io::udp::{SEGMENTS_MAX, SEND_MAX, Socket};
+use crate::model::{Port, Vtep};
+
+/// The sockets that outer packets leave from, each with a source port of its own.
+pub struct Senders {
+    sockets: Vec<Socket>,
+}
+
+impl Senders {
+    /// At least one socket.
+    pub fn new(sockets: Vec<Socket>) -> Self {
+        Self { sockets }
+    }
+
+    fn of(&self, flow: u32) -> &Socket {
+        &self.sockets[flow as usize % self.sockets.len()]
+    }
+}
+
+/// What the datagrams of one burst have in common.
+#[derive(Clone)]
+pub struct Heading {
+    /// The port their frames came from, which counts what becomes of them.
+    pub origin: Arc<Port>,
+    /// Where they go.
+    pub vtep: Arc<Vtep>,
+    /// Chooses the source port (RFC 7348 §5).
+    pub flow: u32,
+    /// The outer traffic class.
+    pub class: u8,
+    /// One of several copies, counted once by whoever makes them.
+    pub is_copy: bool,
+}
+
+impl Heading {
+    fn is_same(&self, other: &Self) -> bool {
+        self.flow == other.flow
+            && self.class == other.class
+            && self.is_copy == other.is_copy
+            && Arc::ptr_eq(&self.vtep, &other.vtep)
+            && Arc::ptr_eq(&self.origin, &other.origin)
+    }
+}
+
+/// A burst in the making. It holds where the datagrams lie in a buffer, not their octets.
+struct Lot {
+    heading: Heading,
+    pieces: Vec<Range<usize>>,
+    ends: Vec<usize>, // of each datagram, counted in pieces
+    stride: usize,
+    octets: usize,
+    amount: Amount,
+    is_closed: bool,
+}
+
+impl Lot {
+    fn new(heading: Heading) -> Self {
+        Self {
+            heading,
+            pieces: Vec::with_capacity(2 * SEGMENTS_MAX),
+            ends: Vec::with_capacity(SEGMENTS_MAX),
+            stride: 0,
+            octets: 0,
+            amount: Amount::default(),
+            is_closed: false,
+        }
+    }
+
+    fn clear(&mut self) {
+        self.pieces.clear();
+        self.ends.clear();
+        self.octets = 0;
+        self.amount = Amount::default();
+        self.is_closed = false;
+    }
+
+    fn takes(&self, octets: usize) -> bool {
+        self.ends.is_empty()
+            || !self.is_closed
+                && self.ends.len() < SEGMENTS_MAX
+                && octets <= self.stride
+                && self.octets + octets <= SEND_MAX
+                && self.heading.vtep.takes_bursts()
+    }
+
+    fn push(&mut self, pieces: &[Range<usize>], frame_octets: usize) {
+        let octets = pieces.iter().map(Range::len).sum();
+        if self.ends.is_empty() {
+            self.stride = octets;
+        }
+        // All of a burst are equal in size, but the last may be shorter.
+        self.is_closed = octets < self.stride;
+        self.octets += octets;
+        self.amount += Amount { frames: 1, octets: frame_octets };
+        self.pieces.extend_from_slice(pieces);
+        self.ends.push(self.pieces.len());
+    }
+
+    fn send(&mut self, buffer: &[u8], senders: &Senders, io: &Io) {
+        let socket = senders.of(self.heading.flow);
+        let mut slices = [IoSlice::new(&[]); 2 * SEGMENTS_MAX];
+        for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
+            *slice = IoSlice::new(&buffer[piece.clone()]);
+        }
+        let slices = &slices[..self.pieces.len()];
+        let stride = if self.ends.len() > 1 { self.stride as u16 } else { 0 };
+        io.sends.add(1);
+        match transmit(socket, slices, &self.heading, stride) {
+            Ok(()) => self.settle(self.amount, Ok(Fate::Sent)),
+            Err(error) if stride != 0 && is_burst_refusal(&error) => {
+                // The same datagrams, one by one; their way does not take bursts.
+                self.heading.vtep.set_takes_bursts(false);
+                io.gso_fallbacks.add(1);
+                let mut start = 0;
+                for &end in &self.ends {
+                    let outcome = transmit(socket, &slices[start..end], &self.heading, 0);
+                    let octets: usize = self.pieces[start..end].iter().map(Range::len).sum();
+                    let octets = octets - crate::vxlan::BYTES;
+                    self.settle(Amount { frames: 1, octets }, fate(outcome));
+                    start = end;
+                }
+            }
+            Err(error) => self.settle(self.amount, fate(Err(error))),
+        }
+        self.clear();
+    }
+
+    fn settle(&self, amount: Amount, outcome: Result<Fate, Reason>) {
+        if outcome.is_ok() {
+            self.heading.vtep.counters.leave(amount);
+        }
+        if !self.heading.is_copy {
+            self.heading.origin.counters.settle(amount.frames, outcome);
+        }
+    }
+}
+
+fn transmit(socket: &Socket, pieces: &[IoSlice], heading: &Heading, stride: u16) -> io::Result<()> {
+    let Heading { vtep, class, .. } = heading;
+    match socket.send(pieces, &vtep.name, *class, stride) {
+        // What an earlier datagram met (an ICMP error) is told by the next send, which did nothing.
+        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
+            socket.send(pieces, &vtep.name, *class, stride).map(drop)
+        }
+        outcome => outcome.map(drop),
+    }
+}
+
+fn is_burst_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE))
+}
+
+fn fate(outcome: io::Result<()>) -> Result<Fate, Reason> {
+    match outcome {
+        Ok(()) => Ok(Fate::Sent),
+        Err(error) => Err(match error.raw_os_error() {
+            Some(libc::EAGAIN | libc::ENOBUFS) => Reason::UnderlayFull,
+            Some(libc::EMSGSIZE) => Reason::TooBig,
+            _ => Reason::UnderlayError,
+        }),
+    }
+}
+
+/// How many flows' bursts are made at the same time.
+const LOTS_MAX: usize = 16;
+
+/// Bursts in the making, of datagrams that lie in one buffer of the caller's.
+#[derive(Default)]
+pub struct Outbox {
+    lots: Vec<Lot>,
+    used: usize, // the others are kept for the room they have
+}
+
+impl Outbox {
+    /// Add a datagram, whose pieces lie in `buffer`; with it leaves what it can not go with.
+    pub fn push(
+        &mut self,
+        heading: &Heading,
+        pieces: &[Range<usize>],
+        buffer: &[u8],
+        senders: &Senders,
+        io: &Io,
+    ) {
+        let octets: usize = pieces.iter().map(Range::len).sum();
+        let at = self.lot(heading, buffer, senders, io);
+        let lot = &mut self.lots[at];
+        if !lot.takes(octets) {
+            lot.send(buffer, senders, io);
+        }
+        lot.push(pieces, octets - crate::vxlan::BYTES);
+    }
+
+    fn lot(&mut self, heading: &Heading, buffer: &[u8], senders: &Senders, io: &Io) -> usize {
+        if let Some(at) = self.lots[..self.used].iter().position(|lot| lot.heading.is_same(heading))
+        {
+            return at;
+        }
+        if self.used == LOTS_MAX {
+            self.flush(buffer, senders, io);
+        }
+        let at = self.used;
+        self.used += 1;
+        match self.lots.get_mut(at) {
+            Some(lot) => lot.heading = heading.clone(),
+            None => self.lots.push(Lot::new(heading.clone())),
+        }
+        at
+    }
+
+    /// Send everything.
+    pub fn flush(&mut self, buffer: &[u8], senders: &Senders, io: &Io) {
+        for lot in &mut self.lots[..self.used] {
+            if !lot.ends.is_empty() {
+                lot.send(buffer, senders, io);
+            }
+        }
+        self.used = 0;
+    }
+
+    /// Let go of ports and VTEPs that are kept for no datagram.
+    pub fn forget(&mut self) {
+        debug_assert_eq!(self.used, 0);
+        self.lots.clear();
+    }
+}

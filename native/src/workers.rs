@@ -1,0 +1,337 @@
+//! Threads that carry frames: each waits for some queues of links and one socket.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::counters::{Counters, Io};
+use crate::decide::View;
+use crate::egress::{Context, Egress};
+use crate::ingress::Ingress;
+use crate::io::poll::{Bell, Poll};
+use crate::io::udp::Socket;
+use crate::model::{Model, Port};
+use crate::outbox::Senders;
+use crate::punt;
+use crate::table::Table;
+
+/// Frames read from one link before the others have their turn.
+const TURN: usize = 64;
+/// How long a link that failed is left alone.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long a change waits for the workers to have seen it; they take far less.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// What all threads share.
+pub struct Shared {
+    /// Where stations are.
+    pub table: Table,
+    /// What else there is.
+    pub model: ArcSwap<Model>,
+    /// The way up.
+    pub punts: punt::Queue,
+    /// The way out.
+    pub senders: Senders,
+    /// The machinery's own counters.
+    pub io: Io,
+    /// Datagrams that belong to no network here.
+    pub stray: Counters,
+    /// How long a worker looks again and again before it sleeps, in microseconds.
+    pub spin_us: AtomicU64,
+    started: Instant,
+    stopping: AtomicBool,
+    version: AtomicU64,
+    seen: Mutex<Vec<u64>>, // which version each worker works with
+    seen_changed: Condvar,
+    bells: Vec<Bell>,
+}
+
+impl Shared {
+    /// The clock of the table: seconds since the start, which wrap around after 18 hours.
+    pub fn now(&self) -> u16 {
+        self.started.elapsed().as_secs() as u16
+    }
+
+    /// What carrying frames needs, with the model as `model` holds it.
+    pub fn context<'a>(&'a self, model: &'a Model, now: u16, queue: usize) -> Context<'a> {
+        Context {
+            view: View { table: &self.table, model, now },
+            senders: &self.senders,
+            punts: &self.punts,
+            io: &self.io,
+            queue,
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The threads, and what they share.
+pub struct Workers {
+    /// What they share.
+    pub shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// How the threads are to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where datagrams arrive: this host's VTEP.
+    pub local: SocketAddr,
+    /// How many threads.
+    pub workers: usize,
+    /// The source ports that outer packets leave from, to be tried in turn until `senders` are free.
+    pub ports: Vec<u16>,
+    /// How many source ports.
+    pub senders: usize,
+    /// Octets of each socket's buffers.
+    pub buffer_octets: i32,
+}
+
+impl Workers {
+    /// Open the sockets and start. Fails as the system does, with nothing left open.
+    pub fn start(plan: &Plan) -> io::Result<Self> {
+        let count = plan.workers.max(1);
+        let mut listeners = Vec::new();
+        for index in 0..count {
+            // The first takes the port alone, so that it fails where somebody else has it.
+            let listener = Socket::bind(plan.local, index > 0)?;
+            if count > 1 && index == 0 {
+                listener.share()?;
+            }
+            listener.receive_bursts()?;
+            listener.enlarge(plan.buffer_octets)?;
+            listeners.push(listener);
+        }
+        let shared = Arc::new(Shared {
+            table: Table::default(),
+            model: ArcSwap::default(),
+            punts: punt::Queue::new()?,
+            senders: Senders::new(senders(plan)?),
+            io: Io::default(),
+            stray: Counters::default(),
+            spin_us: AtomicU64::new(0),
+            started: Instant::now(),
+            stopping: AtomicBool::new(false),
+            version: AtomicU64::new(0),
+            seen: Mutex::new(vec![0; count]),
+            seen_changed: Condvar::new(),
+            bells: (0..count).map(|_| Bell::new()).collect::<io::Result<_>>()?,
+        });
+        let mut workers = Self { shared, threads: Vec::new() };
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let worker = Worker::new(Arc::clone(&workers.shared), index, listener)?;
+            let name = format!("vxnet-{index}");
+            workers.threads.push(thread::Builder::new().name(name).spawn(move || worker.run())?);
+        }
+        Ok(workers)
+    }
+
+    /// Replace the model, and wait until no worker uses the one before it: whatever left it is then
+    /// closed.
+    pub fn change(&self, change: impl FnOnce(&mut Model)) {
+        let shared = &self.shared;
+        let mut model = Model::clone(&shared.model.load());
+        change(&mut model);
+        shared.model.store(Arc::new(model));
+        let version = shared.version.fetch_add(1, Ordering::Release) + 1;
+        self.ring();
+        let deadline = Instant::now() + PATIENCE;
+        let mut seen = shared.seen();
+        while seen.iter().any(|&of| of < version) {
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { break };
+            (seen, _) = shared
+                .seen_changed
+                .wait_timeout(seen, left)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn ring(&self) {
+        for bell in &self.shared.bells {
+            bell.ring();
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.shared.stopping.store(true, Ordering::Release);
+        self.ring();
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has said so on standard error.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn senders(plan: &Plan) -> io::Result<Vec<Socket>> {
+    let mut sockets = Vec::new();
+    let mut problem = io::Error::from(io::ErrorKind::AddrInUse);
+    for &port in &plan.ports {
+        if sockets.len() == plan.senders {
+            break;
+        }
+        match Socket::bind(SocketAddr::new(plan.local.ip(), port), false) {
+            Ok(socket) => {
+                socket.enlarge(plan.buffer_octets)?;
+                sockets.push(socket);
+            }
+            Err(error) => problem = error,
+        }
+    }
+    if sockets.is_empty() { Err(problem) } else { Ok(sockets) }
+}
+
+const BELL: u64 = u64::MAX;
+const SOCKET: u64 = u64::MAX - 1;
+
+fn token(port: u32, queue: usize) -> u64 {
+    u64::from(port) << 16 | queue as u64
+}
+
+struct Worker {
+    shared: Arc<Shared>,
+    index: usize,
+    socket: Socket,
+    poll: Poll,
+    ports: HashMap<u32, Arc<Port>>,
+    paused: Vec<(Instant, u64)>,
+    model: Arc<Model>,
+    version: u64,
+    egress: Egress,
+    ingress: Ingress,
+}
+
+impl Worker {
+    fn new(shared: Arc<Shared>, index: usize, socket: Socket) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.add(shared.bells[index].as_fd(), BELL)?;
+        poll.add(socket.as_fd(), SOCKET)?;
+        Ok(Self {
+            model: shared.model.load_full(),
+            shared,
+            index,
+            socket,
+            poll,
+            ports: HashMap::new(),
+            paused: Vec::new(),
+            version: 0,
+            egress: Egress::default(),
+            ingress: Ingress::default(),
+        })
+    }
+
+    fn run(mut self) {
+        let mut ready = Vec::new();
+        let mut busy_until = Instant::now();
+        loop {
+            let spin = Duration::from_micros(self.shared.spin_us.load(Ordering::Relaxed));
+            let timeout_ms =
+                if spin.is_zero() || Instant::now() > busy_until { self.resume_ms() } else { 0 };
+            if self.poll.wait(timeout_ms, &mut ready).is_err() {
+                // Only a descriptor that is no epoll instance could bring this about.
+                return;
+            }
+            let shared = Arc::clone(&self.shared);
+            if self.version != shared.version.load(Ordering::Acquire) {
+                self.follow();
+            }
+            let now = shared.now();
+            for &token in &ready {
+                match token {
+                    BELL => shared.bells[self.index].hush(),
+                    SOCKET => self.receive(now),
+                    token => self.read(token, now),
+                }
+            }
+            if shared.stopping.load(Ordering::Acquire) {
+                return;
+            }
+            if !ready.is_empty() && !spin.is_zero() {
+                busy_until = Instant::now() + spin;
+            }
+        }
+    }
+
+    fn receive(&mut self, now: u16) {
+        let context = self.shared.context(&self.model, now, self.index);
+        // What a socket says of datagrams sent before is told once and then over.
+        let _ = self.ingress.drain(context, &self.socket, &self.shared.stray);
+    }
+
+    fn read(&mut self, token: u64, now: u16) {
+        let (id, queue) = ((token >> 16) as u32, token as usize & 0xffff);
+        let Some(port) = self.ports.get(&id) else { return };
+        let context = self.shared.context(&self.model, now, self.index);
+        if self.egress.drain(context, port, queue, TURN).is_err() {
+            // Deleted, or its other end is gone: it would be ready for ever.
+            self.shared.io.link_errors.add(1);
+            if let Some(queue) = port.queues.get(queue) {
+                let _ = self.poll.remove(queue.as_fd());
+            }
+            self.paused.push((Instant::now() + PAUSE, token));
+        }
+    }
+
+    // Take up links whose pause is over, and say how long to sleep at most.
+    fn resume_ms(&mut self) -> i32 {
+        if self.paused.is_empty() {
+            return -1;
+        }
+        let now = Instant::now();
+        let (over, paused) = self.paused.drain(..).partition(|(until, _)| *until <= now);
+        self.paused = paused;
+        let over: Vec<(Instant, u64)> = over;
+        for (_, token) in over {
+            let (id, queue) = ((token >> 16) as u32, token as usize & 0xffff);
+            if let Some(queue) = self.ports.get(&id).and_then(|port| port.queues.get(queue)) {
+                let _ = self.poll.add(queue.as_fd(), token);
+            }
+        }
+        PAUSE.as_millis() as i32
+    }
+
+    // Work with the newest model: wait for the ports that came, let go of those that went.
+    fn follow(&mut self) {
+        let version = self.shared.version.load(Ordering::Acquire);
+        self.model = self.shared.model.load_full();
+        self.egress.forget();
+        self.ingress.forget();
+        let mine = |port: &Port| {
+            let (first, step) = (self.index, self.shared.bells.len());
+            let offset = (first + step - port.id as usize % step) % step;
+            (offset..port.queues.len()).step_by(step)
+        };
+        let gone: Vec<u32> =
+            self.ports.keys().copied().filter(|id| !self.model.ports.contains_key(id)).collect();
+        for id in gone {
+            if let Some(port) = self.ports.remove(&id) {
+                for queue in mine(&port) {
+                    let _ = self.poll.remove(port.queues[queue].as_fd());
+                }
+            }
+        }
+        for (&id, port) in &self.model.ports {
+            if !self.ports.contains_key(&id) {
+                for queue in mine(port) {
+                    let _ = self.poll.add(port.queues[queue].as_fd(), token(id, queue));
+                }
+                self.ports.insert(id, Arc::clone(port));
+            }
+        }
+        let ports = &self.ports;
+        self.paused.retain(|(_, token)| ports.contains_key(&((token >> 16) as u32)));
+        self.version = version;
+        self.shared.seen()[self.index] = version;
+        self.shared.seen_changed.notify_all();
+    }
+}

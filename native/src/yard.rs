@@ -1,0 +1,210 @@
+//! Where frames for the links of this host wait for those that follow, to be given as one.
+
+use std::io::IoSlice;
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::counters::{Amount, Counters, Fate, Reason};
+use crate::egress::{Context, write};
+use crate::model::{Port, Vtep};
+use crate::offload::cut::Cut;
+use crate::offload::join::Train;
+use crate::packet::{self, Packet};
+use crate::vnet::{self, Header};
+
+/// How many flows are joined at the same time.
+const LANES_MAX: usize = 8;
+
+/// The most pieces of one write: a `virtio_net_hdr`, a frame, and the payloads of those behind it.
+const PIECES_MAX: usize = 2 + crate::offload::join::SEGMENTS_MAX;
+
+/// Whose counters a frame out of a tunnel belongs to.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// The network's.
+    pub network: &'a Arc<Counters>,
+    /// The peer's, where it is one.
+    pub vtep: Option<&'a Arc<Vtep>>,
+}
+
+impl Source<'_> {
+    /// Frames entered.
+    pub fn receive(&self, amount: Amount) {
+        self.network.receive(amount);
+        if let Some(vtep) = self.vtep {
+            vtep.counters.receive(amount);
+        }
+    }
+
+    /// Frames found their way, or none.
+    pub fn settle(&self, frames: usize, outcome: Result<Fate, Reason>) {
+        self.network.settle(frames, outcome);
+        if let Some(vtep) = self.vtep {
+            vtep.counters.settle(frames, outcome);
+        }
+    }
+}
+
+/// One flow's super-frame in the making.
+struct Lane {
+    port: Arc<Port>,
+    network: Arc<Counters>,
+    vtep: Option<Arc<Vtep>>,
+    flow: u32,
+    train: Train,
+}
+
+impl Lane {
+    fn is_for(&self, source: &Source, port: &Arc<Port>) -> bool {
+        Arc::ptr_eq(&self.port, port)
+            && Arc::ptr_eq(&self.network, source.network)
+            && self.vtep.as_ref().map(Arc::as_ptr) == source.vtep.map(Arc::as_ptr)
+    }
+
+    fn dispatch(&mut self, context: Context, buffer: &mut [u8]) {
+        let source = Source { network: &self.network, vtep: self.vtep.as_ref() };
+        let amount = self.train.amount();
+        let header = self.train.finish(buffer);
+        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        pieces[0] = IoSlice::new(&header);
+        pieces[1] = IoSlice::new(&buffer[self.train.head()]);
+        for (piece, payload) in pieces[2..].iter_mut().zip(self.train.rest()) {
+            *piece = IoSlice::new(&buffer[payload.clone()]);
+        }
+        let pieces = &pieces[..1 + amount.frames];
+        match write(&self.port, context.queue, pieces) {
+            Err(Reason::FrameMalformed) if amount.frames > 1 => {
+                context.io.link_fallbacks.add(1);
+                self.port.refuse_uso();
+                give_apart(context, &source, &self.port, &header, &pieces[1..]);
+            }
+            outcome => {
+                if outcome.is_ok() {
+                    self.port.counters.leave(amount);
+                }
+                source.settle(amount.frames, outcome.map(|()| Fate::Delivered));
+            }
+        }
+    }
+}
+
+// A link did not take a super-frame: it gets the frames it stands for, one by one.
+fn give_apart(
+    context: Context,
+    source: &Source,
+    port: &Port,
+    header: &[u8; vnet::BYTES],
+    pieces: &[IoSlice],
+) {
+    let whole: Vec<u8> = pieces.iter().flat_map(|piece| piece.iter().copied()).collect();
+    let packet = Packet::locate(&whole).unwrap_or(None);
+    let plan = Header::parse(header).and_then(|vnet| Cut::plan(&whole, packet.as_ref(), &vnet));
+    let Ok(cut) = plan else { return source.settle(pieces.len(), Err(Reason::FrameMalformed)) };
+    for index in 0..cut.count() {
+        let mut frame = vec![0; cut.header_bytes()];
+        let payload = cut.write(&whole, index, &mut frame);
+        frame.extend_from_slice(&whole[payload]);
+        source.settle(1, deliver(context, port, &frame).map(|()| Fate::Delivered));
+    }
+}
+
+/// Give a plain frame to a port.
+pub fn deliver(context: Context, port: &Port, frame: &[u8]) -> Result<(), Reason> {
+    write(port, context.queue, &[IoSlice::new(&vnet::PLAIN), IoSlice::new(frame)])?;
+    port.counters.leave(Amount::of(frame));
+    Ok(())
+}
+
+/// Super-frames in the making, of frames that lie in one buffer of the caller's.
+#[derive(Default)]
+pub struct Yard {
+    lanes: Vec<Lane>,
+    used: usize, // the others are kept for the room they have
+    last: usize,
+}
+
+impl Yard {
+    /// Add a frame for `port`. Frames of one flow stay in their order.
+    pub fn add(
+        &mut self,
+        context: Context,
+        buffer: &mut [u8],
+        source: &Source,
+        port: &Arc<Port>,
+        frame: Range<usize>,
+        packet: Option<&Packet>,
+    ) {
+        let used = self.used;
+        let last = self.lanes[..used].get_mut(self.last).filter(|lane| lane.is_for(source, port));
+        if last.is_some_and(|lane| lane.train.offer(buffer, frame.clone())) {
+            return;
+        }
+        let flow = packet::flow_hash(&buffer[frame.clone()], packet);
+        let found = self.lanes[..used]
+            .iter()
+            .position(|lane| lane.flow == flow && lane.is_for(source, port));
+        if let Some(at) = found {
+            let lane = &mut self.lanes[at];
+            if at != self.last && lane.train.offer(buffer, frame.clone()) {
+                self.last = at;
+                return;
+            }
+            // It can not follow, so what came before it goes now.
+            lane.dispatch(context, buffer);
+            self.free(at);
+        }
+        if self.used == LANES_MAX {
+            self.lanes[0].dispatch(context, buffer);
+            self.free(0);
+        }
+        self.last = self.used;
+        let lane = self.take(source, port, flow);
+        if !lane.train.start(buffer, frame, packet, port.takes_uso()) {
+            lane.dispatch(context, buffer);
+            self.used -= 1;
+        }
+    }
+
+    fn take(&mut self, source: &Source, port: &Arc<Port>, flow: u32) -> &mut Lane {
+        let at = self.used;
+        self.used += 1;
+        if at == self.lanes.len() {
+            self.lanes.push(Lane {
+                port: Arc::clone(port),
+                network: Arc::clone(source.network),
+                vtep: source.vtep.cloned(),
+                flow,
+                train: Train::default(),
+            });
+        } else {
+            let lane = &mut self.lanes[at];
+            lane.flow = flow;
+            if !lane.is_for(source, port) {
+                lane.port = Arc::clone(port);
+                lane.network = Arc::clone(source.network);
+                lane.vtep = source.vtep.cloned();
+            }
+        }
+        &mut self.lanes[at]
+    }
+
+    // The lane goes behind those in use; they keep their order.
+    fn free(&mut self, at: usize) {
+        self.lanes[at..self.used].rotate_left(1);
+        self.used -= 1;
+    }
+
+    /// Give everything.
+    pub fn flush(&mut self, context: Context, buffer: &mut [u8]) {
+        for lane in &mut self.lanes[..self.used] {
+            lane.dispatch(context, buffer);
+        }
+        self.used = 0;
+    }
+
+    /// Let go of ports and VTEPs that are kept for no frame.
+    pub fn forget(&mut self) {
+        debug_assert_eq!(self.used, 0);
+        self.lanes.clear();
+    }
+}
