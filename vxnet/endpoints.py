@@ -33,6 +33,8 @@ __all__ = ["EndpointRequest", "Endpoints"]
 TABLE: Final = "endpoint"
 IFNAME: Final = re.compile(r"[^\s/:]{1,15}")
 IDS_SHOWN: Final = 12
+DRIVEN_BY: Final = ("id", "driver", "vni", "mtu", "options")
+"""The settings of a network that its endpoints' devices are made by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,6 +266,8 @@ class Endpoints:
 
         Called while the networks hold the lock.
         """
+        if all(getattr(before, name) == getattr(now, name) for name in DRIVEN_BY):
+            return
         driver = self._networks.driver(now)
         for endpoint in [e for e in self if e.network in (before.id, now.id)]:
             await driver.leave(before, endpoint)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Final
 
-from vxnet.cnm.catalogue import Catalogue
+from vxnet.cnm.catalogue import Catalogue, Description, network_of
 from vxnet.cnm.driver import NetworkDriver
 from vxnet.cnm.ipam import choose_subnets, overlap
 from vxnet.cnm.model import Network, NetworkId, Subnet
@@ -87,7 +87,7 @@ class Networks:
         """Held by one verb at a time, of networks or of endpoints."""
         self._news: set[str] = set()
         self._awake = asyncio.Event()
-        self._driven: dict[str, Network] = {}
+        self._driven: dict[str, Description] = {}
         self._adopt_at_ms: dict[str, int] = {}
         self._users: list[Users] = []
         self._watchers: list[Watcher] = []
@@ -136,7 +136,7 @@ class Networks:
             except WireError as error:
                 raise HostError(f"what was saved of network {name} is damaged: {error}") from None
             if (network := self._catalogue.get(name)) is not None:
-                self._driven[name] = network
+                self._note(name)
                 await self._introduce(network)
             if self._catalogue.owns(name):
                 self._publish(name)
@@ -157,7 +157,7 @@ class Networks:
                 self._catalogue.undo(network.name, before)
                 await self._save(network.name)
                 raise
-            self._driven[network.name] = network
+            self._note(network.name)
             return network
 
     async def remove(self, name: str) -> None:
@@ -175,7 +175,7 @@ class Networks:
                 self._catalogue.undo(network.name, before)
                 await self._save(network.name)
                 raise
-            self._driven.pop(network.name, None)
+            self._note(network.name)
 
     async def run(self, report: Callable[[VxnetError], None]) -> None:
         """Follow what other hosts say of networks, until cancelled; failures are reported."""
@@ -212,22 +212,30 @@ class Networks:
 
     async def _follow(self, name: str) -> None:
         """Make a changed winner real here, or refuse a removal that would cut off endpoints."""
-        before, now = self._driven.get(name), self._catalogue.get(name)
-        if now is None and before is not None and self._used_by(before):
-            now = self._catalogue.revive(before, now_ms=self._now_ms())
+        driven = self._driven.get(name)
+        before = None if driven is None else network_of(driven)
+        now = self._catalogue.get(name)
+        if now is None and driven is not None and self._used_by(network_of(driven)):
+            now = self._catalogue.revive(driven, now_ms=self._now_ms())
             self._publish(name)
         await self._save(name)
-        if before is not None and now is None:
-            del self._driven[name]
+        self._note(name)
+        if now is None and before is not None:
             if before.driver in self._drivers:
                 await self.driver(before).delete_network(before)
-        elif now is not None:
-            self._driven[name] = now
-            if before is None:
-                await self._introduce(now)
-            elif before != now:
-                for watcher in self._watchers:
-                    await watcher(before, now)
+        elif now is not None and before is None:
+            await self._introduce(now)
+        elif now is not None and before is not None and now != before:
+            for watcher in self._watchers:
+                await watcher(before, now)
+
+    def _note(self, name: str) -> None:
+        """What the drivers know of a name from now on."""
+        winner = self._catalogue.winner(name)
+        if winner is None or winner.removed:
+            self._driven.pop(name, None)
+        else:
+            self._driven[name] = winner
 
     async def _introduce(self, network: Network) -> None:
         """Tell the driver of a network that another host made, where this host has that driver."""

@@ -43,6 +43,8 @@ class Description(msgspec.Struct, frozen=True, array_like=True):
     subnets: tuple[tuple[str, str], ...] = ()
     """Prefix and gateway; "" where there is none."""
     options: dict[str, str] = {}
+    born: int = 0
+    """The generation it was created in; a removal that was overruled leaves it as it was."""
 
     @property
     def rank(self) -> tuple[int, bool, int, int, bytes]:
@@ -58,7 +60,7 @@ class Description(msgspec.Struct, frozen=True, array_like=True):
     @property
     def id(self) -> NetworkId:
         """The same for concurrent creations of one name, another after a removal."""
-        text = f"{self.name}\0{self.generation}".encode()
+        text = f"{self.name}\0{self.born}".encode()
         return NetworkId(hashlib.blake2s(text, digest_size=16).hexdigest())
 
 
@@ -78,6 +80,7 @@ def describe(network: Network, *, generation: int, now_ms: int) -> Description:
             (str(s.prefix), "" if s.gateway is None else str(s.gateway)) for s in network.subnets
         ),
         options=network.options,
+        born=generation,
     )
     size = len(msgspec.msgpack.encode(description))
     if size > BODY_BYTES_MAX:
@@ -135,7 +138,7 @@ class Catalogue:
     def load(self, body: bytes, *, own: bool) -> None:
         """Remember what was saved before a restart. Raises WireError where it is damaged."""
         description = _decode(body)
-        self._winners[description.name] = description
+        self._elect(description)
         if own:
             self._own[description.name] = description
 
@@ -191,11 +194,13 @@ class Catalogue:
             if description is not None:
                 self._elect(description)
 
-    def revive(self, network: Network, *, now_ms: int) -> Network:
-        """Keep a network that another host removed while this one uses it."""
-        known = self._winners[network.name]
-        self._publish(describe(network, generation=known.generation + 1, now_ms=now_ms))
-        return network_of(self._winners[network.name])
+    def revive(self, description: Description, *, now_ms: int) -> Network:
+        """Overrule the removal of a network that this host uses: it is as it was, id and all."""
+        generation = self._winners[description.name].generation + 1
+        self._publish(
+            msgspec.structs.replace(description, generation=generation, changed_ms=now_ms)
+        )
+        return network_of(self._winners[description.name])
 
     def revise(self, name: str, vni: Vni, *, now_ms: int) -> None:
         """Give a network another VNI, on every host."""

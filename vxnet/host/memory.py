@@ -16,6 +16,7 @@ class MemoryHost:
         self.sandboxes: dict[str, dict[str, Interface]] = {}
         self.known_prefixes: list[IpNetwork] = []
         self.refusal: HostError | None = None
+        self._placed: dict[str, tuple[str, str]] = {}
         self._underlay = underlay or Underlay("under0", 1500)
 
     async def underlay(self, address: IpAddress) -> Underlay:
@@ -36,6 +37,13 @@ class MemoryHost:
         if interface.name in self.sandboxes[path]:
             raise StateError(f"{path} already has an interface {interface.name}")
         self.sandboxes[path][interface.name] = interface
+        self._placed[device] = (path, interface.name)
+
+    def vanish(self, device: str) -> None:
+        """A device goes when whoever made it lets go of it, also out of a sandbox."""
+        if device in self._placed:
+            path, name = self._placed.pop(device)
+            self.sandboxes.get(path, {}).pop(name, None)
 
     def _refuse(self) -> None:
         refusal, self.refusal = self.refusal, None
