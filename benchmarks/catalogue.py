@@ -9,6 +9,7 @@ from benchmarks.peers.nebula import Nebula
 from benchmarks.peers.openvpn import OpenVpn
 from benchmarks.peers.ovs import OpenVSwitch
 from benchmarks.peers.tinc import Tinc
+from benchmarks.peers.vxnet import Vxnet
 from benchmarks.peers.wireguard import WireGuard
 from benchmarks.questions.base import Question
 from benchmarks.questions.connections import Connections
@@ -23,6 +24,8 @@ BASELINE = "kernel"
 
 PEERS: tuple[Peer, ...] = (
     Kernel(),
+    Vxnet("native"),
+    Vxnet("pure"),
     DockerOverlay(),
     OpenVSwitch(),
     Fastd(),

@@ -15,7 +15,7 @@ main = app(
     Preset(
         module="benchmarks.throughput",
         help="Measure vxnet beside kernel VXLAN behind a bridge, on one bed in one run.",
-        peers=("kernel",),
+        peers=("kernel", "vxnet-native", "vxnet-pure"),
         questions=THROUGHPUT,
     )
 )

@@ -1,0 +1,57 @@
+"""vxnet itself: a daemon on each host, with either datapath, told what to do through its API."""
+
+import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from benchmarks.bed import Bed, End, Pair
+from vxnet.api.model import NetworkBody
+from vxnet.demo.cluster import Cluster, Daemon
+from vxnet.demo.processes import end_all
+from vxnet.errors import HostError
+
+__all__ = ["Vxnet"]
+
+OVERHEAD = 50  # outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
+NETWORK = "room"
+
+
+class Vxnet:
+    """The overlay this repository is about."""
+
+    packages = ()
+
+    def __init__(self, datapath: str) -> None:
+        self._datapath = datapath
+        self.name = f"vxnet-{datapath}"
+        self.title = f"vxnet, {datapath}"
+
+    def missing(self) -> str | None:
+        """Whether the datapath was built; the pure one needs no building."""
+        if self._datapath == "native" and importlib.util.find_spec("vxnet._native") is None:
+            return "the native module was not built"
+        return None
+
+    @contextmanager
+    def joined(self, bed: Bed) -> Iterator[Pair]:
+        """Two daemons find each other; a network made on the first is attached to on both."""
+        cluster = Cluster(bed, datapath=self._datapath)
+        try:
+            cluster.start()
+            cluster.wait_for_members()
+            first, second = cluster.daemons
+            subnets = ("10.42.0.0/24", "fd42::/64")
+            first.client.create_network(
+                NetworkBody(NETWORK, subnets=subnets, mtu=bed.mtu - OVERHEAD)
+            )
+            cluster.wait_for_network(NETWORK)
+            near, far = self._end(first), self._end(second)
+            yield Pair(near, far, tuple(daemon.process.pid for daemon in cluster.daemons))
+        finally:
+            end_all([child for host in bed.hosts for child in host.children()])
+
+    def _end(self, daemon: Daemon) -> End:
+        if (runs := daemon.status().datapath) != self._datapath:
+            raise HostError(f"the datapath {self._datapath} was asked for, and {runs} runs")
+        station = daemon.attach(NETWORK)
+        return End(station.sandbox.path, str(station.ipv4.ip))
