@@ -1,7 +1,7 @@
 """One host with two networks of equal MACs, and short words for what tests say to its switch."""
 
 from scapy.layers.inet import IP, UDP
-from scapy.layers.l2 import Dot1Q, Ether
+from scapy.layers.l2 import Ether
 
 from vxnet.switch.actions import Action, Flood, PortId, SwitchEvent
 from vxnet.switch.fdb import Limits
@@ -27,6 +27,7 @@ __all__ = [
     "frame",
     "ip",
     "mac",
+    "tagged",
 ]
 
 BLUE, RED = Vni(7), Vni(8)
@@ -50,12 +51,15 @@ FOREIGN = Vtep(ip("192.0.2.3"), 4789)  # something else that speaks VXLAN: learn
 STRANGER = ip("192.0.2.99")
 
 
-def frame(source: Mac, destination: Mac, *, vlan: int | None = None) -> bytes:
+def frame(source: Mac, destination: Mac) -> bytes:
     """A frame with a datagram in it."""
     layer = Ether(src=source.hex(":"), dst=destination.hex(":"))
-    if vlan is not None:
-        layer /= Dot1Q(vlan=vlan)
     return bytes(layer / IP(src="10.9.0.1", dst="10.9.0.2") / UDP() / b"hello")
+
+
+def tagged(octets: bytes, vlan: int) -> bytes:
+    """The frame with an 802.1Q tag put in."""
+    return octets[:12] + b"\x81\0" + vlan.to_bytes(2, "big") + octets[12:]
 
 
 class Site:

@@ -18,6 +18,7 @@ from tests.switch.site import (
     D,
     Site,
     frame,
+    tagged,
 )
 from vxnet.switch.actions import Deliver, Drop, DropReason, Flood, Send
 from vxnet.switch.model import Peer, Port, Segment, SetEntry, SetPeers
@@ -138,9 +139,9 @@ def test_reserved_bits_matter_only_where_the_network_is_strict() -> None:
 def test_tagged_frames_are_dropped_both_ways() -> None:
     site = Site(ports=(Port(P1, BLUE, A), Port(P2, BLUE)))
     site.hold(C)
-    assert site.link(P1, frame(A, C, vlan=5)) == Drop(DropReason.VLAN_TAGGED)
-    assert site.underlay(PEER, frame(C, A, vlan=5)) == Drop(DropReason.VLAN_TAGGED)
-    qinq = bytearray(frame(A, C, vlan=5))
+    assert site.link(P1, tagged(frame(A, C), 5)) == Drop(DropReason.VLAN_TAGGED)
+    assert site.underlay(PEER, tagged(frame(C, A), 5)) == Drop(DropReason.VLAN_TAGGED)
+    qinq = bytearray(tagged(frame(A, C), 5))
     qinq[12:14] = b"\x88\xa8"
     assert site.link(P1, bytes(qinq)) == Drop(DropReason.VLAN_TAGGED)
 
@@ -149,8 +150,8 @@ def test_tagged_frames_are_dropped_both_ways() -> None:
 def test_tagged_frames_are_carried_where_the_network_says_so() -> None:
     site = Site(ports=(Port(P1, BLUE, A), Port(P2, BLUE)), vlan_transparent=True)
     site.hold(C)
-    assert site.link(P1, frame(A, C, vlan=5)) == Send(PEER)
-    assert site.underlay(PEER, frame(C, A, vlan=5)) == Deliver(P1)
+    assert site.link(P1, tagged(frame(A, C), 5)) == Send(PEER)
+    assert site.underlay(PEER, tagged(frame(C, A), 5)) == Deliver(P1)
 
 
 @pytest.mark.conformance("X14")
