@@ -7,7 +7,11 @@ not fall over" asserts it itself.
 
 from collections.abc import Callable
 
+from vxnet.switch.actions import Action, Deliver, Drop, Flood, PortId
+from vxnet.switch.forward import Switch
+from vxnet.switch.model import Peer, Port, Segment, SetPeers
 from vxnet.wire import arp, ethernet, flow, ip, nd, transport, virtio, vxlan
+from vxnet.wire.addr import Vni, Vtep, parse_ip, parse_mac
 from vxnet.wire.checksum import checksum, total
 from vxnet.wire.ip import Protocol
 
@@ -51,12 +55,35 @@ def _flow(data: bytes) -> None:
     assert 0 <= flow.flow_hash(data) < 2**32
 
 
+def _switch(data: bytes) -> None:
+    """The first octet says where the frame comes from, the rest is the frame."""
+    vni, port, other = Vni(7), PortId(1), PortId(2)
+    mac, peer = parse_mac("02:00:00:00:00:01"), Vtep(parse_ip("192.0.2.2"), vxlan.PORT)
+    switch = Switch()
+    switch.set_segment(Segment(vni, mtu=1450, vlan_transparent=bool(data[:1] > b"\x7f")))
+    switch.add_port(Port(port, vni, mac, (parse_ip("10.0.0.1"), parse_ip("fd00::1"))))
+    switch.add_port(Port(other, vni))
+    switch.program([SetPeers(vni, (Peer(peer, learning=True),))])
+    source, frame = data[:1], memoryview(data)[1:]
+    if source and source[0] & 1:
+        action = switch.from_underlay(vni, peer.ip, frame, 0.0)
+        assert isinstance(action, Deliver | Flood | Drop)
+        assert not (isinstance(action, Flood) and action.vteps)
+    else:
+        sender = other if source and source[0] & 2 else port
+        action = switch.from_link(sender, frame, 0.0)
+        assert isinstance(action, Action)
+        assert not (isinstance(action, Flood) and sender in action.ports)
+        assert action != Deliver(sender)
+
+
 TARGETS: dict[str, Callable[[bytes], object]] = {
     "arp": arp.parse,
     "ethernet": ethernet.payload,
     "flow": _flow,
     "ip": _ip,
     "nd": _nd,
+    "switch": _switch,
     "transport": _transport,
     "virtio": virtio.parse,
     "vxlan": vxlan.parse,
