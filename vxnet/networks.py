@@ -160,6 +160,11 @@ class Networks:
             self._note(network.name)
             return network
 
+    async def ensure(self, request: NetworkRequest) -> Network:
+        """The network of this name, made if there is none yet."""
+        known = self._catalogue.get(request.name)
+        return await self.create(request) if known is None else known
+
     async def remove(self, name: str) -> None:
         """Remove a network, on every host. Raises StateError while anybody uses it."""
         async with self.verb:

@@ -1,5 +1,6 @@
 """The control API: HTTP and JSON on a Unix socket that only root and its group may use."""
 
+import logging
 import os
 import socket
 import stat
@@ -8,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
-import structlog
 from aiohttp import web
 
 from vxnet.api.model import (
@@ -34,7 +34,7 @@ STATUS: Final = {StateError: 409, HostError: 500}
 
 Handler = Callable[[web.Request], Awaitable[Any]]
 T = TypeVar("T")
-_log = structlog.get_logger()
+_log = logging.getLogger(__name__)
 
 
 class ApiServer:
@@ -183,7 +183,7 @@ async def _tell_errors(request: web.Request, handler: Handler) -> web.StreamResp
     except web.HTTPException as error:
         return _json(ErrorView(f"{request.method} {request.path}: {error.reason}"), error.status)
     except Exception:
-        _log.exception("a request met a fault", method=request.method, path=request.path)
+        _log.exception("a request met a fault", {"method": request.method, "path": request.path})
         return _json(ErrorView("the daemon met a fault of its own; its log has the details"), 500)
 
 

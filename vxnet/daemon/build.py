@@ -1,0 +1,247 @@
+"""Settings become parts: the one place that names concrete classes, and who owns what it opens."""
+
+import asyncio
+import fcntl
+import ipaddress
+import logging
+import os
+import time
+from collections.abc import Set as AbstractSet
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from random import SystemRandom
+from typing import Final
+
+from vxnet.addresses import Addresses
+from vxnet.api.server import ApiServer
+from vxnet.api.views import Identity, Views
+from vxnet.cnm.model import Subnet
+from vxnet.config import NetworkSettings, Settings, parse_host_port
+from vxnet.control.gossip import GossipControl
+from vxnet.daemon.journal import Journal
+from vxnet.datapath.base import Datapath, Peer
+from vxnet.datapath.select import select
+from vxnet.drivers.overlay import OverlayDriver
+from vxnet.endpoints import Endpoints
+from vxnet.errors import ConfigError, HostError, VxnetError
+from vxnet.forwarding import Forwarding
+from vxnet.host.base import Underlay
+from vxnet.host.namespace import run_inside
+from vxnet.host.netlink import NetlinkHost
+from vxnet.host.store import open_store
+from vxnet.link.base import Link
+from vxnet.link.tap import Tap
+from vxnet.networks import NetworkRequest, Networks
+from vxnet.wire.addr import Vtep, parse_ip
+
+__all__ = ["Daemon", "build"]
+
+OVERHEAD_BYTES: Final = {4: 50, 16: 70}
+"""Outer IP, UDP, VXLAN and the inner Ethernet header, by the octets of an underlay address."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """The parts that a running daemon is made of."""
+
+    identity: Identity
+    datapath: Datapath
+    control: GossipControl
+    forwarding: Forwarding
+    networks: Networks
+    endpoints: Endpoints
+
+    async def apply(self, settings: Settings, changed: AbstractSet[str]) -> None:
+        """Take over what may change while running."""
+        if "gossip.seeds" in changed:
+            self.control.set_seeds(_seeds(settings))
+        if "network" in changed:
+            await _ensure_networks(settings, self.networks, self.forwarding)
+
+
+async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
+    """Make and start every part; the stack ends them, last one first. Raises VxnetError."""
+    loop = asyncio.get_running_loop()
+    state = Path(settings.node.state_dir)
+    stack.callback(os.close, _lock(state))
+    store = await open_store(state / "vxnet.db")
+    stack.push_async_callback(store.close)
+
+    host = NetlinkHost()
+    vtep = Vtep(parse_ip(settings.node.vtep), settings.vxlan.port)
+    underlay = await _underlay(settings, host)
+    datapath, reason = select(settings.node.datapath, vtep)
+    keys = _read_keys(settings.gossip.key_file)
+    control = GossipControl(
+        name=settings.node.name,
+        vtep=vtep,
+        port=settings.gossip.port,
+        cluster=settings.gossip.cluster,
+        seeds=_seeds(settings),
+        keys=keys,
+        state_file=state / "gossip.json",
+        profile=settings.gossip.profile,
+        datapath=datapath.name,
+    )
+    journal = Journal()
+    control.subscribe(journal.hear)
+    forwarding = Forwarding(datapath, control)
+    overlay = OverlayDriver(forwarding, _open_tap, settings.vxlan.gso_max_bytes)
+    random = SystemRandom()
+    networks = Networks(
+        control,
+        forwarding,
+        {overlay.name: overlay},
+        host,
+        store,
+        mtu_max=underlay.mtu - OVERHEAD_BYTES[len(vtep.ip)],
+        now_ms=_now_ms,
+        random=random,
+    )
+    endpoints = Endpoints(networks, Addresses(control), host, store, now_ms=_now_ms, random=random)
+    identity = Identity(
+        name=settings.node.name,
+        cluster=settings.gossip.cluster,
+        vtep=vtep,
+        underlay_device=underlay.device,
+        underlay_mtu=underlay.mtu,
+        datapath_reason=reason,
+        gossip_encrypted=bool(keys),
+        started=loop.time(),
+    )
+    views = Views(
+        identity,
+        control,
+        datapath,
+        forwarding,
+        networks,
+        endpoints,
+        port_of=overlay.port_of,
+        alarms=journal.alarms,
+        control_counters=control.counters,
+        clock=loop.time,
+    )
+    api = ApiServer(Path(settings.node.socket), views, networks, endpoints)
+
+    if not keys:
+        _log.warning("gossip is not encrypted", {"mend": "set gossip.key_file"})
+    stack.push_async_callback(datapath.close)
+    await datapath.start()
+    stack.push_async_callback(control.close)
+    await control.start()
+    await networks.load()
+    await _ensure_networks(settings, networks, forwarding)
+    stack.push_async_callback(endpoints.close)
+    await endpoints.load(_report)
+    stack.push_async_callback(api.close)
+    await api.start()
+    return Daemon(identity, datapath, control, forwarding, networks, endpoints)
+
+
+async def _underlay(settings: Settings, host: NetlinkHost) -> Underlay:
+    found = await host.underlay(ipaddress.ip_address(settings.node.vtep))
+    mtu = found.mtu if settings.node.mtu is None else settings.node.mtu
+    return Underlay(found.device, mtu)
+
+
+async def _ensure_networks(settings: Settings, networks: Networks, forwarding: Forwarding) -> None:
+    """The networks of the settings exist, and reach their foreign VTEPs."""
+    for wanted in settings.network:
+        network = await networks.ensure(_network_request(wanted))
+        if network.vni != wanted.vni:
+            _log.warning(
+                "a network exists with another VNI than the settings say",
+                {"network": wanted.name, "setting": wanted.vni, "vni": network.vni},
+            )
+        if network.vni is not None:
+            forwarding.set_foreign_peers(network.vni, _peers(wanted, settings.vxlan.port))
+
+
+def _network_request(wanted: NetworkSettings) -> NetworkRequest:
+    return NetworkRequest(
+        wanted.name,
+        subnets=tuple(Subnet(ipaddress.ip_network(text)) for text in wanted.subnets),
+        vni=wanted.vni,
+        mtu=wanted.mtu,
+    )
+
+
+def _peers(wanted: NetworkSettings, port: int) -> tuple[Peer, ...]:
+    found = []
+    for peer in wanted.peers:
+        host, peer_port = parse_host_port(peer.vtep, port)
+        found.append(Peer(Vtep(parse_ip(host), peer_port), learning=peer.learning))
+    return tuple(found)
+
+
+def _seeds(settings: Settings) -> list[tuple[str, int]]:
+    return [parse_host_port(seed, settings.gossip.port) for seed in settings.gossip.seeds]
+
+
+def _read_keys(file: str) -> tuple[bytes, ...]:
+    """The cluster's keys, a line each, the one to send with first. Raises ConfigError."""
+    if not file:
+        return ()
+    path = Path(file)
+    try:
+        if path.stat().st_mode & 0o007:
+            raise ConfigError(f"{path} may be read by everybody; mend it with: chmod 600 {path}")
+        lines = path.read_text(encoding="ascii").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"gossip.key_file {path} cannot be read: {error}") from None
+    return tuple(_key(line, path) for line in lines) or _no_key(path)
+
+
+def _key(line: str, path: Path) -> bytes:
+    try:
+        key = bytes.fromhex(line)
+    except ValueError:
+        key = b""
+    if len(key) != 32:
+        raise ConfigError(
+            f"gossip.key_file {path}: a line is 64 hexadecimal digits; make one with: "
+            "vxnet keys generate"
+        )
+    return key
+
+
+def _no_key(path: Path) -> tuple[bytes, ...]:
+    raise ConfigError(f"gossip.key_file {path} holds no key; make one with: vxnet keys generate")
+
+
+async def _open_tap(name: str) -> Link:
+    # Registering a device waits for a lock of the whole kernel, so it is not done on the loop.
+    return await run_inside(None, partial(Tap.open, name))
+
+
+def _lock(state: Path) -> int:
+    """Hold the state directory for as long as the descriptor is open. Raises HostError."""
+    try:
+        state.mkdir(mode=0o750, parents=True, exist_ok=True)
+        lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        raise HostError(
+            f"the state directory {state} cannot be used: {error.strerror}; "
+            "choose another node.state_dir"
+        ) from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise HostError(
+            f"another daemon uses the state directory {state}; stop it, or choose another "
+            "node.state_dir"
+        ) from None
+    return lock
+
+
+def _report(error: VxnetError) -> None:
+    _log.warning("not taken up", {"reason": error})
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

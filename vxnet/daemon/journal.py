@@ -1,0 +1,110 @@
+"""What is written down: the log's form, changes of the cluster in it, and alarms that stay up."""
+
+import logging
+import sys
+from collections import OrderedDict
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from vxnet.gossip.events import Alarm, Event, MemberChanged, MemberState
+
+__all__ = ["Journal", "set_up_logging"]
+
+ALARMS_MAX: Final = 64
+_log = logging.getLogger(__name__)
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+WORDS: Final = {
+    MemberState.ALIVE: "member up",
+    MemberState.SUSPECT: "member in doubt",
+    MemberState.DEAD: "member down",
+    MemberState.LEFT: "member left",
+}
+
+
+def set_up_logging(level: str, form: str) -> None:
+    """Write to standard error, as `key=value` or JSON; libraries' own lines only from warnings."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form == "json" else _Text())
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("vxnet").setLevel(LEVELS[level])
+
+
+class _Text(logging.Formatter):
+    """`time=… level=info event="member up" peer=host-b`, one line a record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = " ".join(f"{key}={_quoted(value)}" for key, value in _fields(record).items())
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class _Json(logging.Formatter):
+    """The same as one JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = _fields(record)
+        if record.exc_info:
+            fields["exception"] = self.formatException(record.exc_info)
+        return msgspec.json.encode({key: _plain(value) for key, value in fields.items()}).decode()
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    """Our own records carry their fields as one dictionary; a library's are text."""
+    ours = record.args if isinstance(record.args, dict) else {}
+    event = record.msg if record.name.startswith("vxnet") else record.getMessage()
+    when = datetime.fromtimestamp(record.created, tz=UTC)
+    return {
+        "time": when.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": record.levelname.lower(),
+        "event": event,
+        **ours,
+    }
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, int | float) else str(value)
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    plain = text and all(c.isprintable() and c not in ' "=' for c in text)
+    return text if plain else msgspec.json.encode(text).decode()
+
+
+class Journal:
+    """Hears the control plane; logs what an operator would tell a colleague, keeps alarms."""
+
+    def __init__(self) -> None:
+        self._alarms: OrderedDict[str, None] = OrderedDict()
+
+    def alarms(self) -> Sequence[str]:
+        """The latest alarms, each once."""
+        return list(self._alarms)
+
+    def hear(self, events: Sequence[Event]) -> None:
+        """Take note of what happened."""
+        for event in events:
+            match event:
+                case MemberChanged(member, previous) if not member.local:
+                    calm = member.state in (MemberState.ALIVE, MemberState.LEFT)
+                    _log.log(
+                        logging.INFO if calm else logging.WARNING,
+                        WORDS[member.state],
+                        {
+                            "peer": member.name,
+                            "vtep": member.vtep,
+                            "was": "unknown" if previous is None else previous,
+                        },
+                    )
+                case Alarm(kind, text):
+                    if text not in self._alarms:
+                        _log.warning("alarm", {"kind": kind, "text": text})
+                    self._alarms[text] = None
+                    self._alarms.move_to_end(text)
+                    if len(self._alarms) > ALARMS_MAX:
+                        self._alarms.popitem(last=False)
+                case _:
+                    continue

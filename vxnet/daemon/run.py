@@ -1,0 +1,118 @@
+"""The daemon from its first line to its last: loop, signals, reload, shutdown."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import uvloop
+
+import vxnet
+from vxnet.config import RELOADABLE, Settings, differences, load
+from vxnet.daemon.build import Daemon, build
+from vxnet.daemon.journal import set_up_logging
+from vxnet.errors import ConfigError, VxnetError
+from vxnet.host.privileges import check_privileges, raise_descriptor_limit
+from vxnet.host.systemd import notify
+
+__all__ = ["run"]
+
+TEND_EVERY_S = 1.0
+
+_log = logging.getLogger(__name__)
+
+
+def run(path: Path, settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT. Raises VxnetError where it cannot start."""
+    set_up_logging(settings.log.level, settings.log.format)
+    check_privileges()
+    raise_descriptor_limit()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(path, settings))
+
+
+async def _serve(path: Path, settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _end, stop)
+    async with AsyncExitStack() as stack:
+        daemon = await build(settings, stack)
+        reload = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, reload.set)
+        async with asyncio.TaskGroup() as tasks:
+            work = [
+                tasks.create_task(daemon.networks.run(_report)),
+                tasks.create_task(_tend(daemon)),
+                tasks.create_task(_reload(path, settings, daemon, reload)),
+            ]
+            _log.info(
+                "ready",
+                {
+                    "version": vxnet.__version__,
+                    "name": settings.node.name,
+                    "vtep": daemon.identity.vtep,
+                    "datapath": daemon.datapath.name,
+                    "because": daemon.identity.datapath_reason,
+                    "socket": settings.node.socket,
+                    "pid": os.getpid(),
+                },
+            )
+            notify("READY=1")
+            await stop.wait()
+            notify("STOPPING=1")
+            _log.info("stopping", {"endpoints": sum(1 for _ in daemon.endpoints)})
+            for task in work:
+                task.cancel()
+    _log.info("stopped")
+
+
+def _end(stop: asyncio.Event) -> None:
+    """The first signal asks for a goodbye, the second one does not wait for it."""
+    if stop.is_set():
+        sys.stderr.write("ended at once; peers will notice by themselves\n")
+        os._exit(1)
+    stop.set()
+
+
+async def _tend(daemon: Daemon) -> None:
+    """Look after what nobody tells us of: sandboxes that come back."""
+    while True:
+        await asyncio.sleep(TEND_EVERY_S)
+        try:
+            await daemon.endpoints.tend()
+        except VxnetError as error:
+            _report(error)
+
+
+async def _reload(path: Path, settings: Settings, daemon: Daemon, asked: asyncio.Event) -> None:
+    """Apply what can change while running, each time SIGHUP asks."""
+    while True:
+        await asked.wait()
+        asked.clear()
+        try:
+            # A file of some lines, read once in a while at an operator's request.
+            wanted = await asyncio.to_thread(load, path)
+        except ConfigError as error:
+            for problem in str(error).splitlines():
+                _log.error("settings not reloaded", {"problem": problem})
+            continue
+        changed = set(differences(settings, wanted))
+        for key in sorted(changed - RELOADABLE):
+            _log.warning("setting changes at the next restart", {"key": key})
+        if "log.level" in changed:
+            set_up_logging(wanted.log.level, settings.log.format)
+        try:
+            await daemon.apply(wanted, changed & RELOADABLE)
+        except VxnetError as error:
+            _report(error)
+        settings = wanted
+        applied = ",".join(sorted(changed & RELOADABLE)) or "nothing"
+        _log.info("settings reloaded", {"changed": applied})
+
+
+def _report(error: VxnetError) -> None:
+    _log.warning("not done", {"reason": error})
