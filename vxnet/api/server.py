@@ -219,9 +219,12 @@ def _clear(path: Path) -> None:
     if not stat.S_ISSOCK(mode):
         raise HostError(f"{path} is there and is not a socket; choose another node.socket")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
             path.unlink()
-        else:
-            raise HostError(f"another daemon answers on {path}; stop it, or choose another socket")
+            return
+        except BlockingIOError:
+            pass  # its queue is full, so somebody listens
+    raise HostError(f"another daemon answers on {path}; stop it, or choose another node.socket")
