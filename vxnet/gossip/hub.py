@@ -1,0 +1,90 @@
+"""What the parts of a node share: its settings, its chance, its timers, and its way out."""
+
+from collections import Counter
+from dataclasses import dataclass
+from random import Random
+
+from vxnet.gossip.events import Alarm, AlarmKind, Event
+from vxnet.gossip.member import Address
+from vxnet.gossip.settings import GossipSettings
+from vxnet.gossip.timers import Timers
+from vxnet.wire.gossip import encode
+
+__all__ = ["Close", "Connect", "Datagram", "Hub", "StreamBytes", "StreamId", "Transmit"]
+
+StreamId = int
+ALARMS_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """Send this over UDP."""
+
+    address: Address
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Connect:
+    """Open a TCP connection; say `connected` or `stream_closed` for it."""
+
+    stream: StreamId
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class StreamBytes:
+    """Send this over a connection; say `drained` once it is on its way."""
+
+    stream: StreamId
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Close a connection, after what was sent."""
+
+    stream: StreamId
+
+
+Transmit = Datagram | Connect | StreamBytes | Close
+
+
+class Hub:
+    """Messages wait here by destination until the node packs them; events until they are told."""
+
+    def __init__(self, settings: GossipSettings, random: Random) -> None:
+        self.settings = settings
+        self.random = random
+        self.timers = Timers()
+        self.counters: Counter[str] = Counter()
+        self.events: list[Event] = []
+        self.outbox: dict[Address, list[bytes]] = {}
+        self.transmits: list[Transmit] = []
+        self._alarms: dict[tuple[AlarmKind, object], None] = {}
+
+    def send(self, address: Address, *messages: object) -> None:
+        """Have messages sent, in one packet with others for the same address where they fit."""
+        box = self.outbox.get(address)
+        if box is None:
+            box = self.outbox[address] = []
+        for message in messages:
+            box.append(message if type(message) is bytes else encode(message))
+
+    def alarm(self, kind: AlarmKind, about: object, text: str) -> None:
+        """Tell an operator, once for each `about`."""
+        if (kind, about) in self._alarms:
+            return
+        self._alarms[kind, about] = None
+        if len(self._alarms) > ALARMS_KEPT:
+            del self._alarms[next(iter(self._alarms))]
+        self.counters["alarms"] += 1
+        self.events.append(Alarm(kind, text))
+
+    def calm(self, kind: AlarmKind, about: object) -> None:
+        """What an alarm was about is over: the next one is told again."""
+        self._alarms.pop((kind, about), None)
+
+    def jitter(self, span_s: float) -> float:
+        """A moment between now and `span_s`."""
+        return self.random.random() * span_s

@@ -1,0 +1,79 @@
+"""How much is taken from whom: token buckets for senders that are known and those that are not."""
+
+from collections import OrderedDict
+from collections.abc import Hashable
+
+from vxnet.gossip.settings import GossipSettings
+
+__all__ = ["Bucket", "Limits"]
+
+STRANGERS_KEPT = 1024
+
+
+class Bucket:
+    """Fills at a rate, holds at most `burst`."""
+
+    __slots__ = ("_at", "_burst", "_level", "_rate")
+
+    def __init__(self, rate: float, burst: float, now: float) -> None:
+        self._rate = rate
+        self._burst = burst
+        self._level = burst
+        self._at = now
+
+    def take(self, now: float, amount: float = 1.0) -> bool:
+        """Take an amount out, or leave it as it is and say no."""
+        level = min(self._burst, self._level + (now - self._at) * self._rate)
+        self._at = now
+        if level < amount:
+            self._level = level
+            return False
+        self._level = level - amount
+        return True
+
+    def holds(self, now: float) -> bool:
+        """Whether one could be taken."""
+        return min(self._burst, self._level + (now - self._at) * self._rate) >= 1.0
+
+
+class Limits:
+    """What one node takes in a second from each sender and from all strangers together."""
+
+    def __init__(self, settings: GossipSettings, now: float) -> None:
+        self._settings = settings
+        self._known: dict[Hashable, tuple[Bucket, Bucket]] = {}
+        self._strangers: OrderedDict[Hashable, Bucket] = OrderedDict()
+        rate = settings.strangers_packets_per_s
+        self._all_strangers = Bucket(rate, rate, now)
+
+    def known(self, sender: Hashable, size: int, now: float) -> bool:
+        """Whether an authenticated member's packet is within its share."""
+        buckets = self._known.get(sender)
+        if buckets is None:
+            settings = self._settings
+            packets, octets = settings.sender_packets_per_s, settings.sender_bytes_per_s
+            buckets = (Bucket(packets, packets, now), Bucket(octets, octets, now))
+            self._known[sender] = buckets
+        return buckets[0].take(now) and buckets[1].take(now, size)
+
+    def blocked(self, source: Hashable, now: float) -> bool:
+        """Whether a source has used up what strangers may send; nothing of it is looked at."""
+        bucket = self._strangers.get(source)
+        if bucket is not None and not bucket.holds(now):
+            return True
+        return not self._all_strangers.holds(now)
+
+    def charge(self, source: Hashable, now: float) -> None:
+        """A packet of nobody we know, or one that did not open."""
+        bucket = self._strangers.get(source)
+        if bucket is None:
+            rate = self._settings.stranger_packets_per_s
+            bucket = self._strangers[source] = Bucket(rate, rate, now)
+            if len(self._strangers) > STRANGERS_KEPT:
+                self._strangers.popitem(last=False)
+        bucket.take(now)
+        self._all_strangers.take(now)
+
+    def forget(self, sender: Hashable) -> None:
+        """A member is no longer known."""
+        self._known.pop(sender, None)

@@ -1,0 +1,142 @@
+"""A member: who it says it is, and what this node believes of it."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from vxnet.gossip.events import Member, MemberState, NodeId
+from vxnet.wire.addr import Ip, Vtep, format_ip
+from vxnet.wire.gossip import Alive, NodeBody
+
+if TYPE_CHECKING:
+    from vxnet.gossip.suspicion import Suspicion
+
+__all__ = ["FORWARDING", "PROTOCOL", "Address", "Identity", "Peer", "newer"]
+
+PROTOCOL = 1
+"""The version of the protocol this code speaks."""
+
+FORWARDING = frozenset((MemberState.ALIVE, MemberState.SUSPECT))
+"""The states in which a member's stations are forwarded to."""
+
+RANK = {
+    MemberState.ALIVE: 0,
+    MemberState.SUSPECT: 1,
+    MemberState.DEAD: 2,
+    MemberState.LEFT: 3,
+}
+
+
+class Address(NamedTuple):
+    """Where gossip is sent: UDP and TCP."""
+
+    ip: Ip
+    port: int
+
+    def __str__(self) -> str:
+        text = format_ip(self.ip)
+        return f"[{text}]:{self.port}" if len(self.ip) == 16 else f"{text}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who this node is. `epoch` is higher at each start; the id is drawn once and kept."""
+
+    id: NodeId
+    epoch: int
+    name: str
+    vtep: Vtep
+    address: Address
+    version: str = ""
+    datapath: str = ""
+    cluster: str = "vxnet"
+    low: int = PROTOCOL  # the versions of the protocol it can speak
+    high: int = PROTOCOL
+    features: int = 0
+
+
+class Peer:
+    """What this node knows of another, or of itself."""
+
+    __slots__ = (
+        "address",
+        "attached",
+        "attempts",
+        "epoch",
+        "id",
+        "inc",
+        "info",
+        "name",
+        "rtt_s",
+        "since",
+        "state",
+        "suspicion",
+        "verified",
+        "vtep",
+    )
+
+    def __init__(self, alive: Alive, now: float) -> None:
+        self.id = NodeId(alive.id)
+        self.state = MemberState.ALIVE
+        self.verified = False  # it answered us itself, and we know that it was itself
+        self.since = now
+        self.rtt_s: float | None = None
+        self.suspicion: Suspicion | None = None
+        self.info: NodeBody | None = None
+        self.attached: dict[int, int] = {}  # VNI to attachment, from its own record
+        self.attempts = 0
+        self.describe(alive)
+
+    def describe(self, alive: Alive) -> None:
+        """Take over what it says of itself."""
+        self.epoch = alive.epoch
+        self.inc = alive.inc
+        self.name = alive.name
+        self.vtep = Vtep(Ip(alive.vtep), alive.vtep_port)
+        self.address = Address(Ip(alive.ip or alive.vtep), alive.port)
+
+    @property
+    def forwards(self) -> bool:
+        """Whether its entries count."""
+        return self.state in FORWARDING
+
+    @property
+    def live(self) -> bool:
+        """Whether it counts as one of us: verified, and not gone."""
+        return self.verified and self.state in FORWARDING
+
+    def alive(self) -> Alive:
+        """What it says of itself, for others."""
+        ip, port = self.address
+        return Alive(
+            self.id,
+            self.epoch,
+            self.inc,
+            self.name,
+            self.vtep.ip,
+            self.vtep.port,
+            port,
+            None if ip == self.vtep.ip else ip,
+        )
+
+    def member(self, *, local: bool = False) -> Member:
+        """The value that the rest of vxnet gets."""
+        info = self.info
+        return Member(
+            id=self.id,
+            name=self.name,
+            state=self.state,
+            vtep=self.vtep,
+            gossip=(format_ip(self.address.ip), self.address.port),
+            since=self.since,
+            rtt_s=self.rtt_s,
+            version=info.version if info else "",
+            datapath=info.datapath if info else "",
+            local=local,
+        )
+
+
+def newer(peer: Peer, epoch: int, inc: int, state: MemberState) -> bool:
+    """Whether a claim about a member goes beyond what is believed of it."""
+    if peer.state is MemberState.LEFT and epoch <= peer.epoch:
+        return False  # a left epoch never returns
+    return (epoch, inc, RANK[state]) > (peer.epoch, peer.inc, RANK[peer.state])

@@ -1,0 +1,234 @@
+"""Sealing and opening packets: keys, a key for each sender, and what was seen before.
+
+With a keyring every packet is encrypted and authenticated (AES-256-GCM, or ChaCha20-Poly1305
+where the processor has no AES), each sender under a key of its own, so that its counter is a
+nonce that never comes twice. Without one, a packet carries a checksum over the cluster's name
+instead: it keeps clusters and damaged packets apart, and keeps nobody out.
+"""
+
+import hashlib
+import hmac
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from enum import IntFlag
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from vxnet.errors import StateError, WireError
+from vxnet.wire.gossip import HEADER_BYTES, TAG_BYTES, Header, decode_header, encode_header
+
+__all__ = ["KEYS_MAX", "KEY_BYTES", "Keyring", "Security", "key_id"]
+
+KEY_BYTES = 32
+KEYS_MAX = 16
+SENDERS_MAX = 16_384  # senders whose keys and windows are kept, the least recent given up first
+WINDOW = 1024
+COUNTER_MAX = 2**48 - 1
+
+Cipher = AESGCM | ChaCha20Poly1305
+CipherName = tuple[int, bytes, int, int]  # ChaCha or not, key id, node id, boot
+
+
+class PacketFlag(IntFlag):
+    """The header's flags."""
+
+    SEALED = 1
+    CHACHA = 2
+
+
+def key_id(key: bytes) -> bytes:
+    """The name of a key, 4 octets; says nothing about the key."""
+    return hashlib.blake2b(key, digest_size=4, person=b"vxg1-key-id").digest()
+
+
+class Keyring:
+    """The keys a node accepts. It seals with the first."""
+
+    def __init__(self, keys: Iterable[bytes]) -> None:
+        self._keys: dict[bytes, bytes] = {}
+        for key in keys:
+            self.install(key)
+        if not self._keys:
+            raise StateError("a keyring needs at least one key")
+        self._primary = next(iter(self._keys))
+
+    @property
+    def primary(self) -> bytes:
+        """The id of the key that seals."""
+        return self._primary
+
+    @property
+    def ids(self) -> tuple[bytes, ...]:
+        """The ids of all keys, the one that seals first."""
+        return (self._primary, *(kid for kid in self._keys if kid != self._primary))
+
+    @property
+    def keys(self) -> tuple[bytes, ...]:
+        """The keys themselves in the same order, to be written where only root reads."""
+        return tuple(self._keys[kid] for kid in self.ids)
+
+    def get(self, kid: bytes) -> bytes | None:
+        """A key by its id."""
+        return self._keys.get(kid)
+
+    def install(self, key: bytes) -> bytes:
+        """Accept a key from now on. Raises StateError for one of the wrong length or too many."""
+        if len(key) != KEY_BYTES:
+            raise StateError(f"a gossip key has {KEY_BYTES} octets, this one has {len(key)}")
+        kid = key_id(key)
+        if kid not in self._keys and len(self._keys) >= KEYS_MAX:
+            raise StateError(f"{KEYS_MAX} keys are installed; remove one that is no longer used")
+        self._keys[kid] = key
+        return kid
+
+    def use(self, kid: bytes) -> None:
+        """Seal with this key. Raises StateError where it is not installed."""
+        if kid not in self._keys:
+            raise StateError(f"key {kid.hex()} is not installed here; install it first")
+        self._primary = kid
+
+    def remove(self, kid: bytes) -> None:
+        """Accept a key no longer. Raises StateError for the one that seals."""
+        if kid == self._primary:
+            raise StateError(f"key {kid.hex()} is in use; use another one first")
+        if self._keys.pop(kid, None) is None:
+            raise StateError(f"key {kid.hex()} is not installed here")
+
+
+class Window:
+    """Which of a sender's last 1,024 counters were seen."""
+
+    __slots__ = ("bits", "top")
+
+    def __init__(self) -> None:
+        self.top = -1
+        self.bits = 0
+
+    def fresh(self, counter: int) -> bool:
+        """Note a counter; False where it was seen, or is too old to know."""
+        if counter > self.top:
+            shift = counter - self.top
+            self.bits = ((self.bits << shift) & ((1 << WINDOW) - 1)) | 1 if shift < WINDOW else 1
+            self.top = counter
+            return True
+        behind = self.top - counter
+        if behind >= WINDOW or self.bits >> behind & 1:
+            return False
+        self.bits |= 1 << behind
+        return True
+
+
+class Security:
+    """Seals what one node sends and opens what it gets. `boot` is its epoch when it started."""
+
+    def __init__(
+        self, cluster: str, node_id: int, boot: int, keyring: Keyring | None, *, aes: bool = True
+    ) -> None:
+        self._cluster = cluster.encode()
+        self._name_hash = hashlib.blake2b(self._cluster, digest_size=32).digest()
+        self._node_id = node_id
+        self._boot = boot
+        self._aes = aes
+        self.keyring = keyring
+        self._counter = 0
+        self._ciphers: OrderedDict[CipherName, Cipher] = OrderedDict()
+        self._windows: OrderedDict[tuple[int, int], Window] = OrderedDict()
+
+    def seal(self, body: bytes, kid: bytes | None = None) -> bytes:
+        """A packet around a body; `kid` names another key than the primary one."""
+        self._counter += 1
+        if self._counter > COUNTER_MAX:
+            raise StateError("this node has sent 2**48 packets; restart it")
+        if self.keyring is None:
+            header = encode_header(Header(0, 0, self._node_id, self._boot, self._counter))
+            return b"".join((header, body, self._checksum(header, body)))
+        if kid is None or self.keyring.get(kid) is None:
+            kid = self.keyring.primary
+        flags = PacketFlag.SEALED if self._aes else PacketFlag.SEALED | PacketFlag.CHACHA
+        header = encode_header(
+            Header(flags, int.from_bytes(kid, "big"), self._node_id, self._boot, self._counter)
+        )
+        name = (flags & PacketFlag.CHACHA, kid, self._node_id, self._boot)
+        cipher = self._ciphers.get(name) or self._derive(*name)
+        self._keep(name, cipher)
+        return header + cipher.encrypt(self._counter.to_bytes(12, "big"), body, header)
+
+    def best_key(self, accepted: Sequence[bytes]) -> bytes | None:
+        """The key to seal with for a member that accepts only these; None for the usual one."""
+        if self.keyring is None or not accepted or self.keyring.primary in accepted:
+            return None
+        return next((kid for kid in self.keyring.ids if kid in accepted), None)
+
+    def open(self, data: bytes) -> tuple[Header, bytes]:
+        """A packet's header and body. Raises WireError for anything that is not meant for us."""
+        header = decode_header(data)
+        sealed = bool(header.flags & PacketFlag.SEALED)
+        if self.keyring is None:
+            if sealed:
+                raise WireError("an encrypted packet, and this node has no gossip key")
+            body = data[HEADER_BYTES:-TAG_BYTES]
+            checksum = self._checksum(data[:HEADER_BYTES], body)
+            if not hmac.compare_digest(checksum, data[-TAG_BYTES:]):
+                raise WireError("a damaged packet, or one of another cluster")
+            return header, body
+        if not sealed:
+            raise WireError("a packet in clear, and this node has a gossip key")
+        kid = header.key_id.to_bytes(4, "big")
+        if self.keyring.get(kid) is None:
+            raise WireError(f"a packet under key {kid.hex()}, which is not installed here")
+        chacha = header.flags & PacketFlag.CHACHA
+        name = (chacha, kid, header.node_id, header.boot)
+        cipher = self._ciphers.get(name) or self._derive(*name)
+        try:
+            body = cipher.decrypt(
+                header.counter.to_bytes(12, "big"), data[HEADER_BYTES:], data[:HEADER_BYTES]
+            )
+        except InvalidTag:
+            raise WireError(
+                f"a packet that key {kid.hex()} does not open: damaged, forged or another cluster's"
+            ) from None
+        self._keep(name, cipher)  # only now: forged packets must not push others out
+        return header, body
+
+    def fresh(self, header: Header) -> bool:
+        """Whether an opened packet was not seen before. In clear nothing would be gained by it."""
+        if self.keyring is None:
+            return True
+        sender = (header.node_id, header.boot)
+        window = self._windows.get(sender)
+        if window is None:
+            window = self._windows[sender] = Window()
+            if len(self._windows) > SENDERS_MAX:
+                self._windows.popitem(last=False)
+        return window.fresh(header.counter)
+
+    def _checksum(self, header: bytes, body: bytes) -> bytes:
+        digest = hashlib.blake2b(header, digest_size=TAG_BYTES, key=self._name_hash)
+        digest.update(body)
+        return digest.digest()
+
+    def _keep(self, name: CipherName, cipher: Cipher) -> None:
+        if name not in self._ciphers:
+            self._ciphers[name] = cipher
+            if len(self._ciphers) > SENDERS_MAX:
+                self._ciphers.popitem(last=False)
+
+    def _derive(self, chacha: int, kid: bytes, node_id: int, boot: int) -> Cipher:
+        key = self.keyring.get(kid) if self.keyring else None
+        if key is None:
+            raise StateError(f"key {kid.hex()} is not installed here")
+        info = b"".join(
+            (
+                b"vxg1",
+                bytes((chacha,)),
+                len(self._cluster).to_bytes(2, "big"),
+                self._cluster,
+                node_id.to_bytes(8, "big"),
+                boot.to_bytes(6, "big"),
+            )
+        )
+        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)
+        return ChaCha20Poly1305(derived) if chacha else AESGCM(derived)

@@ -1,0 +1,1 @@
+"""Clusters of real gossip nodes on a virtual clock: the same seed gives the same run, always."""
