@@ -115,13 +115,23 @@ class Forwarding:
 
     def verify(self) -> list[str]:
         """How the table differs from what it must be, a sentence each; none where it is right."""
-        wanted = {
-            (entry.vni, entry.mac): entry
-            for entry in self._control.entries()
-            if entry.vni in self._segments and not self._is_own(entry)
-        }
-        held = {(row.vni, row.mac): row for row in self._datapath.fdb() if row.source == "control"}
+        entries = [entry for entry in self._control.entries() if entry.vni in self._segments]
+        own = {(entry.vni, entry.mac) for entry in entries if self._is_own(entry)}
+        wanted = {(entry.vni, entry.mac): entry for entry in entries if not self._is_own(entry)}
+        rows = self._datapath.fdb()
+        held = {(row.vni, row.mac): row for row in rows if row.source == "control"}
+        here = {(row.vni, row.mac) for row in rows if row.port is not None}
+        stations = {key for key, station in self._stations.items() if station.assigned}
         return [
+            *(f"{_name(key)} is attached here and missing" for key in stations - here),
+            *(
+                f"{_name(key)} is attached here and gossip does not know"
+                for key in stations - own - wanted.keys()
+            ),
+            *(
+                f"{_name(key)} is not here, and gossip says it is"
+                for key in own - self._stations.keys()
+            ),
             *(f"{_name(key)} is missing" for key in wanted.keys() - held.keys()),
             *(f"{_name(key)} is held by nobody any more" for key in held.keys() - wanted.keys()),
             *(

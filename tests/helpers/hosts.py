@@ -16,7 +16,7 @@ from vxnet.link.base import Link
 from vxnet.networks import Networks
 from vxnet.wire.addr import Ip, Vtep
 
-__all__ = ["ImaginedHost", "ImaginedLink", "NETNS", "vtep_of"]
+__all__ = ["NETNS", "ImaginedHost", "ImaginedLink", "vtep_of"]
 
 NETNS = Sandbox(SandboxKind.NETNS, "web")
 
@@ -44,6 +44,8 @@ class ImaginedLink:
 class ImaginedHost:
     """One host: the verbs over fakes. A second one with the same store is the first, restarted."""
 
+    link_refusal: HostError | None = None
+
     def __init__(
         self,
         cluster: MemoryCluster,
@@ -59,7 +61,6 @@ class ImaginedHost:
         self.host.sandboxes[NETNS.path] = {}
         self.store = store or MemoryStore()
         self.links: list[ImaginedLink] = []
-        self.link_refusal: HostError | None = None
         self.now_ms = 1_000_000
         self.forwarding = Forwarding(self.datapath, self.control)
         self.overlay = OverlayDriver(self.forwarding, self._open_link, 62_000)
