@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import time
 from collections import Counter
@@ -9,8 +10,6 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from random import Random
-
-import structlog
 
 from vxnet.control.address import from_socket, to_socket
 from vxnet.control.base import Listener
@@ -39,7 +38,7 @@ PROFILES = {"lan": LAN, "wan": WAN}
 SAVE_S = 60.0
 CPUINFO = Path("/proc/cpuinfo")
 
-_log = structlog.get_logger()
+_log = logging.getLogger(__name__)
 
 
 class GossipControl:
@@ -323,7 +322,7 @@ class GossipControl:
                     infos = await loop.getaddrinfo(host, port, type=2)
                 except OSError as error:
                     self._counters["seeds_unresolved"] += 1
-                    _log.warning("seed not resolved", seed=host, reason=str(error))
+                    _log.warning("seed not resolved", {"seed": host, "reason": str(error)})
                     continue
                 found += [from_socket(info[4][0], port) for info in infos]
             usable = [a for a in (*found, *self._known) if len(a.ip) == len(self._vtep.ip)]
