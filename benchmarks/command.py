@@ -1,8 +1,10 @@
 """The command line that the short and the whole benchmark share."""
 
 import shlex
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Protocol, TypeVar
@@ -14,14 +16,26 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from benchmarks import tables
 from benchmarks.bed import sweep
 from benchmarks.catalogue import BASELINE, PEERS, QUESTIONS
+from benchmarks.install import install, lacking_tools
 from benchmarks.lock import alone
 from benchmarks.peers.base import Peer
+from benchmarks.questions.base import Question
 from benchmarks.report import write as write_report
 from benchmarks.results import Results
-from benchmarks.runner import Plan, carry_out
-from vxnet.errors import VxnetError
+from benchmarks.runner import begin, carry_out
+from vxnet.errors import ConfigError, HostError, VxnetError
 
 __all__ = ["Preset", "app"]
+
+INTERRUPTED = 128 + signal.SIGINT
+
+COLUMNS = (
+    BarColumn(),
+    TextColumn("{task.percentage:3.0f} %"),
+    TimeElapsedColumn(),
+    TimeRemainingColumn(),
+    TextColumn("{task.description}"),
+)
 
 console = Console(stderr=True)
 
@@ -64,11 +78,21 @@ def app(preset: Preset) -> Callable[[], None]:
         ] = None,
         seconds: Annotated[int | None, typer.Option(min=1, help="How long each time.")] = None,
         quick: Annotated[bool, typer.Option("--quick", help="Under five minutes.")] = False,
+        with_install: Annotated[
+            bool,
+            typer.Option(
+                "--install", help="Install the Debian packages of peers; they may start services."
+            ),
+        ] = False,
         json: Annotated[
             Path | None, typer.Option(help="Write all results here; - is standard output.")
         ] = None,
         report: Annotated[
             Path | None, typer.Option(help="Write an HTML report, plots and JSON into this folder.")
+        ] = None,
+        earlier: Annotated[
+            Path | None,
+            typer.Option("--from", help="Measure nothing; show the results in this file."),
         ] = None,
         markdown: Annotated[bool, typer.Option("--markdown", help="Tables to paste.")] = False,
         list_all: Annotated[
@@ -78,35 +102,26 @@ def app(preset: Preset) -> Callable[[], None]:
         if list_all:
             _list()
             return
-        try:
-            peers = _chosen(PEERS, peer or preset.peers, "peer")
-            asked = question or (preset.quick_questions if quick else ()) or preset.questions
-            questions = _chosen(QUESTIONS, asked, "question")
-        except ValueError as error:
-            console.print(str(error), style="red", markup=False)
-            raise typer.Exit(2) from None
-        unavailable = {p.name: reason for p in peers if (reason := p.missing()) is not None}
-        for name, reason in unavailable.items():
-            console.print(f"{name} does not take part: {reason}", markup=False)
-        plan = Plan(
-            peers=[p for p in peers if p.name not in unavailable],
-            questions=questions,
-            rounds=rounds or (preset.quick_rounds if quick else preset.rounds),
-            seconds=seconds or (preset.quick_seconds if quick else preset.seconds),
-            baseline=BASELINE,
-            command=shlex.join(["python", "-m", preset.module, *sys.argv[1:]]),
-        )
-        try:
-            results = _run(plan)
-        except VxnetError as error:
-            console.print(str(error), style="red", markup=False)
-            raise typer.Exit(1) from None
-        results.unavailable = unavailable
-        _tell(results, json, markdown)
-        if report is not None:
-            write_report(results, report)
-        if results.failures:
-            raise typer.Exit(1)
+        status = 0
+        with _complaints():
+            if earlier is None:
+                peers = _chosen(PEERS, peer or preset.peers, "peer")
+                asked = question or (preset.quick_questions if quick else ()) or preset.questions
+                results = begin(
+                    rounds or (preset.quick_rounds if quick else preset.rounds),
+                    seconds or (preset.quick_seconds if quick else preset.seconds),
+                    command=shlex.join(["python", "-m", preset.module, *sys.argv[1:]]),
+                    baseline=BASELINE,
+                )
+                status = _measure(
+                    results, peers, _chosen(QUESTIONS, asked, "question"), with_install
+                )
+            else:
+                results = Results.load(earlier)
+            _tell(results, json, markdown)
+            if report is not None:
+                write_report(results, report)
+        raise typer.Exit(status)
 
     main.__doc__ = preset.help
     command = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -114,31 +129,51 @@ def app(preset: Preset) -> Callable[[], None]:
     return command
 
 
+@contextmanager
+def _complaints() -> Iterator[None]:
+    """The one place where errors become exit statuses."""
+    try:
+        yield
+    except (VxnetError, OSError) as error:
+        console.print(str(error), style="red", markup=False)
+        raise typer.Exit(2 if isinstance(error, ConfigError) else 1) from None
+
+
 def _chosen(known: Iterable[N], names: Sequence[str], kind: str) -> list[N]:
     by_name = {one.name: one for one in known}
     for name in names:
         if name not in by_name:
-            raise ValueError(f"there is no {kind} {name!r}; there are: {', '.join(by_name)}")
+            raise ConfigError(f"there is no {kind} {name!r}; there are: {', '.join(by_name)}")
     return [by_name[name] for name in names] if names else list(by_name.values())
 
 
-def _run(plan: Plan) -> Results:
-    columns = (
-        BarColumn(),
-        TextColumn("{task.percentage:3.0f} %"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.description}"),
-    )
+def _measure(
+    results: Results, peers: Sequence[Peer], questions: Sequence[Question], with_install: bool
+) -> int:
+    """Fill the results; the exit status. Ctrl-C ends it early, with what there is by then."""
+    if (lack := lacking_tools()) is not None:
+        raise HostError(lack)
+    if with_install:
+        for problem in install(peers):
+            console.print(problem, markup=False)
+    results.unavailable = {p.name: reason for p in peers if (reason := p.missing()) is not None}
+    able = [peer for peer in peers if peer.name not in results.unavailable]
     with (
         alone(lambda: console.print("another benchmark is running; waiting for it to end")),
-        Progress(*columns, console=console, transient=True) as progress,
+        Progress(*COLUMNS, console=console, transient=True) as progress,
     ):
         sweep()
-        task = progress.add_task("looks at the machine", total=1.0)
-        return carry_out(
-            plan, lambda what, share: progress.update(task, description=what, completed=share)
-        )
+        task = progress.add_task("", total=1.0)
+        try:
+            carry_out(
+                able,
+                questions,
+                results,
+                lambda what, share: progress.update(task, description=what, completed=share),
+            )
+        except KeyboardInterrupt:
+            return INTERRUPTED
+    return 1 if results.failures else 0
 
 
 def _tell(results: Results, json: Path | None, markdown: bool) -> None:

@@ -8,6 +8,7 @@ import msgspec
 from benchmarks.machine import Machine
 from benchmarks.questions.base import Metric
 from benchmarks.stats import Summary, ratios, summary
+from vxnet.errors import ConfigError
 
 __all__ = ["Answer", "Entrant", "Failure", "Measurement", "Results"]
 
@@ -55,8 +56,8 @@ class Results(msgspec.Struct):
     rounds: int
     seconds: int
     baseline: str
-    peers: list[Entrant]
-    metrics: list[Metric]
+    peers: list[Entrant] = []
+    metrics: list[Metric] = []
     unavailable: dict[str, str] = {}
     measurements: list[Measurement] = []
     failures: list[Failure] = []
@@ -88,5 +89,8 @@ class Results(msgspec.Struct):
 
     @classmethod
     def load(cls, path: Path) -> "Results":
-        """A run from its document; answers are worked out anew."""
-        return msgspec.json.decode(path.read_bytes(), type=cls)
+        """A run from its document; answers are worked out anew. Raises ConfigError."""
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except msgspec.DecodeError as error:
+            raise ConfigError(f"{path} does not hold a run's results: {error}") from None

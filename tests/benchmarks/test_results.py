@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from benchmarks.results import Results
 from tests.benchmarks.runs import SPEED, WAIT, made_up
+from vxnet.errors import ConfigError
 
 
 def test_a_ratio_is_formed_within_each_round_before_the_median_is_taken() -> None:
@@ -33,6 +36,12 @@ def test_a_run_written_to_a_file_is_read_back_the_same(tmp_path: Path) -> None:
     run = made_up({("kernel", SPEED): [10.0, 9.0], ("kernel", WAIT): [40.0, 41.0]})
     (tmp_path / "run.json").write_bytes(run.document())
     assert Results.load(tmp_path / "run.json") == run
+
+
+def test_a_file_that_is_something_else_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"command": 7}')
+    with pytest.raises(ConfigError, match=r"run\.json does not hold a run's results"):
+        Results.load(tmp_path / "run.json")
 
 
 def test_the_document_holds_the_answers_beside_the_measurements() -> None:

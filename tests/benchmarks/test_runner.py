@@ -10,7 +10,8 @@ import pytest
 from benchmarks import runner
 from benchmarks.bed import Bed, End, Pair
 from benchmarks.questions.base import Metric, Setting
-from benchmarks.runner import Plan, carry_out
+from benchmarks.results import Results
+from benchmarks.runner import Watch, begin, carry_out
 from tests.benchmarks.runs import MACHINE
 from vxnet.errors import HostError
 
@@ -74,21 +75,28 @@ def _nothing_real(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(runner, "look", lambda: MACHINE)
 
 
-def plan(peers: list[APeer], questions: list[AQuestion], rounds: int) -> Plan:
-    return Plan(peers, questions, rounds, 2, "a", "python -m benchmarks")
+def measured(
+    peers: list[APeer],
+    questions: list[AQuestion],
+    rounds: int,
+    watch: Watch = lambda _what, _share: None,
+) -> Results:
+    results = begin(rounds, 2, command="python -m benchmarks", baseline="a")
+    carry_out(peers, questions, results, watch)
+    return results
 
 
 def test_peers_are_interleaved_and_each_round_begins_with_another() -> None:
     diary: list[str] = []
     peers = [APeer(name, diary) for name in "abc"]
-    carry_out(plan(peers, [AQuestion("q")], rounds=3), lambda *_: None)
+    measured(peers, [AQuestion("q")], rounds=3)
     assert [entry[0] for entry in diary] == list("abcbcacab")
 
 
 def test_questions_share_a_bed_unless_they_need_another_cable() -> None:
     diary: list[str] = []
     questions = [AQuestion("q"), AQuestion("jumbo", underlay_mtu=9000), AQuestion("r")]
-    carry_out(plan([APeer("a", diary)], questions, rounds=1), lambda *_: None)
+    measured([APeer("a", diary)], questions, rounds=1)
     assert diary == ["a at 1500", "a at 9000"]
     assert [question.asked for question in questions] == [[2]] * 3
 
@@ -96,7 +104,7 @@ def test_questions_share_a_bed_unless_they_need_another_cable() -> None:
 def test_a_peer_that_fails_is_noted_and_the_others_go_on() -> None:
     diary: list[str] = []
     peers = [APeer("a", diary, fails=True), APeer("b", diary)]
-    results = carry_out(plan(peers, [AQuestion("q")], rounds=2), lambda *_: None)
+    results = measured(peers, [AQuestion("q")], rounds=2)
     assert [(f.round, f.peer, f.reason) for f in results.failures] == [
         (1, "a", "it would not start"),
         (2, "a", "it would not start"),
@@ -106,17 +114,15 @@ def test_a_peer_that_fails_is_noted_and_the_others_go_on() -> None:
 
 def test_a_question_that_fails_does_not_take_the_next_one_along() -> None:
     questions = [AQuestion("q", fails=True), AQuestion("r")]
-    results = carry_out(plan([APeer("a", [])], questions, rounds=1), lambda *_: None)
+    results = measured([APeer("a", [])], questions, rounds=1)
     assert [failure.question for failure in results.failures] == ["q"]
     assert [measurement.metric for measurement in results.measurements] == ["r.x"]
 
 
 def test_progress_only_grows_and_stays_within_the_whole() -> None:
     shares: list[float] = []
-    carry_out(
-        plan([APeer("a", []), APeer("b", [])], [AQuestion("q")], rounds=2),
-        lambda _what, share: shares.append(share),
-    )
+    peers = [APeer("a", []), APeer("b", [])]
+    measured(peers, [AQuestion("q")], 2, lambda _what, share: shares.append(share))
     assert shares == sorted(shares)
     assert shares[0] == 0.0
     assert shares[-1] < 1.0
