@@ -11,7 +11,7 @@ from scapy.packet import Packet
 
 from tests.helpers.frames import is_sound, plain_frame, super_frame
 from vxnet.errors import WireError
-from vxnet.wire.segment import cut
+from vxnet.wire.segment import cut, plan
 from vxnet.wire.virtio import Gso, VnetHeader
 
 PREFIX = bytes.fromhex("0800000000002a00")
@@ -19,10 +19,13 @@ PREFIX = bytes.fromhex("0800000000002a00")
 
 def cut_all(frame: bytes, vnet: VnetHeader) -> list[bytes]:
     room = np.zeros(262_144, np.uint8)
-    done = cut(frame, vnet, PREFIX, room)
+    planned = plan(frame, vnet)
+    done = cut(frame, planned, PREFIX, room)
     octets = room[: done.size].tobytes()
     datagrams = [octets[at : at + done.stride] for at in range(0, done.size, done.stride)]
-    assert len(datagrams) == done.frames
+    assert len(datagrams) == done.frames == planned.frames
+    assert sum(map(len, datagrams)) == planned.octets + 8 * planned.frames
+    assert max(map(len, datagrams)) == planned.largest + 8
     assert all(d[:8] == PREFIX for d in datagrams)
     return [d[8:] for d in datagrams]
 

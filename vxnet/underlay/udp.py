@@ -35,6 +35,7 @@ _GSO_REFUSED = frozenset({EIO, EINVAL, EMSGSIZE})
 _FULL = frozenset({EAGAIN, ENOBUFS, ENOMEM})
 
 _SOURCES_MAX = 4096  # texts of senders kept; anybody can send from any address
+_SHAPES_MAX = 4096  # control messages kept: one for each datagram size and traffic class
 _ERRORS_MAX = 16  # reported by a socket before the next burst is looked for again later
 
 _Ancillary = list[tuple[int, int, bytes]]
@@ -252,6 +253,8 @@ class UdpUnderlay:
             if tos:
                 value = tos.to_bytes(4, sys.byteorder)
                 made.append((self._family.level, self._family.tos, value))
+            if len(self._ancillary) >= _SHAPES_MAX:
+                self._ancillary.clear()
             self._ancillary[stride, tos] = made
         return made
 

@@ -19,7 +19,7 @@ from vxnet.wire.ip import Packet, Protocol
 from vxnet.wire.transport import TcpFlag
 from vxnet.wire.virtio import ECN, Gso, VnetHeader
 
-__all__ = ["Cut", "cut"]
+__all__ = ["Cut", "Plan", "cut", "plan"]
 
 # linux/virtio_net.h: the GSO type says what the headers must be.
 _SHAPES = {
@@ -33,6 +33,26 @@ _TCP_SEQUENCE, _TCP_FLAGS, _TCP_CHECKSUM, _TCP_URGENT = 4, 13, 16, 18
 _UDP_LENGTH, _UDP_CHECKSUM = 4, 6
 
 
+class Plan(NamedTuple):
+    """How a super-frame is to be cut: where its headers are, and what each frame carries."""
+
+    packet: Packet
+    end: int  # of the headers, from the frame's first octet
+    size: int  # payload octets of each frame but the last
+    payload: int  # payload octets in all
+    frames: int
+
+    @property
+    def octets(self) -> int:
+        """Of all frames together."""
+        return self.frames * self.end + self.payload
+
+    @property
+    def largest(self) -> int:
+        """Octets of the longest frame."""
+        return self.end + min(self.size, self.payload)
+
+
 class Cut(NamedTuple):
     """What `cut` laid out: so many frames, each `stride` octets from the one before."""
 
@@ -41,24 +61,31 @@ class Cut(NamedTuple):
     size: int  # of all, prefixes included; less than frames * stride where the last is shorter
 
 
-class _Headers(NamedTuple):
-    """Where the parts of every row are, and how the payload is spread over rows."""
+def plan(frame: Buffer, vnet: VnetHeader) -> Plan:
+    """Read what a super-frame stands for. Raises WireError where it contradicts its GSO type."""
+    packet = ip.locate(frame)
+    version, protocol = _SHAPES.get(Gso(vnet.gso_type & ~ECN), (None, None))
+    if packet is None or packet.protocol != protocol or version not in (None, packet.version):
+        raise WireError(f"a frame of GSO type {vnet.gso_type:#04x} with other headers")
+    if packet.is_fragment:
+        raise WireError("a super-frame that is an IP fragment")
+    if packet.protocol == Protocol.TCP:
+        end = packet.transport + transport.tcp(frame, packet).header_bytes
+    else:
+        end = packet.transport + transport.UDP_BYTES
+    payload = packet.end - end
+    if payload <= 0:
+        raise WireError("a super-frame without payload")
+    return Plan(packet, end, vnet.gso_size, payload, -(-payload // vnet.gso_size))
 
-    packet: Packet
-    end: int  # of the headers, from the frame's first octet
-    size: int  # payload octets of each row but the last
-    payload: int  # payload octets in all
-    frames: int
 
-
-def cut(frame: Buffer, vnet: VnetHeader, prefix: bytes, room: Octets) -> Cut:
+def cut(frame: Buffer, headers: Plan, prefix: bytes, room: Octets) -> Cut:
     """Write the frames that `frame` stands for into `room`, each behind `prefix`.
 
     Every frame has its own lengths, IP identification, sequence number and checksums; FIN and PSH
-    are on the last only, CWR on the first only (as the kernel cuts them). Raises WireError where
-    the headers do not fit the GSO type, or `room` is too small for what is asked.
+    are on the last only, CWR on the first only (as the kernel cuts them). `prefix` has an even
+    number of octets. Raises WireError where `room` is too small for what is asked.
     """
-    headers = _read(frame, vnet)
     width = len(prefix) + headers.end + headers.size
     if headers.frames * width > len(room):
         raise WireError(
@@ -84,24 +111,7 @@ def cut(frame: Buffer, vnet: VnetHeader, prefix: bytes, room: Octets) -> Cut:
     return Cut(headers.frames, width, headers.frames * width - short)
 
 
-def _read(frame: Buffer, vnet: VnetHeader) -> _Headers:
-    packet = ip.locate(frame)
-    version, protocol = _SHAPES.get(Gso(vnet.gso_type & ~ECN), (None, None))
-    if packet is None or packet.protocol != protocol or version not in (None, packet.version):
-        raise WireError(f"a frame of GSO type {vnet.gso_type:#04x} with other headers")
-    if packet.is_fragment:
-        raise WireError("a super-frame that is an IP fragment")
-    if packet.protocol == Protocol.TCP:
-        end = packet.transport + transport.tcp(frame, packet).header_bytes
-    else:
-        end = packet.transport + transport.UDP_BYTES
-    payload = packet.end - end
-    if payload <= 0:
-        raise WireError("a super-frame without payload")
-    return _Headers(packet, end, vnet.gso_size, payload, -(-payload // vnet.gso_size))
-
-
-def _fill(rows: Octets, frame: Buffer, headers: _Headers, prefix: bytes) -> None:
+def _fill(rows: Octets, frame: Buffer, headers: Plan, prefix: bytes) -> None:
     """Put the same headers and each its part of the payload into every row."""
     octets = np.frombuffer(frame, np.uint8)
     start = len(prefix) + headers.end
@@ -145,7 +155,7 @@ def _write_tcp(rows: Octets, at: int, size: int) -> None:
 
 
 def _write_checksums(
-    rows: Octets, headers: _Headers, prefix: int, field: int, lengths: NDArray[np.int64]
+    rows: Octets, headers: Plan, prefix: int, field: int, lengths: NDArray[np.int64]
 ) -> None:
     """Sum whole rows, take away what no checksum covers, add the pseudo-header's length."""
     packet = headers.packet

@@ -1,0 +1,156 @@
+"""From the other hosts to the links: receive a burst, decide, join, write once."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vxnet.datapath.ledger import Ledger, add_drops
+from vxnet.datapath.ports import Ports
+from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Flood
+from vxnet.switch.forward import Switch
+from vxnet.underlay.base import Burst, Underlay
+from vxnet.wire import ecn, virtio, vxlan
+from vxnet.wire.addr import Ip, Vni, Vtep
+from vxnet.wire.checksum import Octets
+from vxnet.wire.coalesce import Run, join, runs
+from vxnet.wire.ethernet import Buffer
+
+__all__ = ["Inbound"]
+
+_BURSTS_MAX = 64
+_BATCH_BYTES = 524_288  # received for one wake-up, so that others get their turn
+_PREFIX_BYTES = vxlan.HEADER_BYTES
+_BURST_MAX_BYTES = 65_536
+_SHORTEST = vxlan.HEADER_BYTES + 14
+
+_ECN_CONGESTED = Drop(DropReason.ECN_CONGESTED)
+
+
+class Inbound:
+    """What tunnels bring. Frames keep their order."""
+
+    def __init__(self, switch: Switch, ports: Ports, underlay: Underlay, ledger: Ledger) -> None:
+        self._switch = switch
+        self._ports = ports
+        self._underlay = underlay
+        self._ledger = ledger
+        self.peers: dict[Ip, Vtep] = {}  # by their address; who is not here has no counters
+        # As wide again as a burst: its last row is looked at as if it had full width.
+        self._octets = np.zeros(2 * _BURST_MAX_BYTES, np.uint8)
+        self._buffer = self._octets[:_BURST_MAX_BYTES].data
+        self._joined = np.empty(2 * _BURST_MAX_BYTES, np.uint8)
+        self._joined_view = self._joined.data
+
+    def drain(self, now: float) -> None:
+        """Carry what the underlay has, up to a batch."""
+        octets = 0
+        for _ in range(_BURSTS_MAX):
+            burst = self._underlay.receive(self._buffer)
+            if burst is None:
+                return
+            self._carry(burst, now)
+            octets += burst.size
+            if octets > _BATCH_BYTES:
+                return
+
+    def _carry(self, burst: Burst, now: float) -> None:
+        """Take a burst apart into runs of frames that belong together, and decide on each."""
+        size, stride = burst.size, burst.stride
+        if burst.truncated:
+            self._ledger.note("truncated")
+            add_drops(self._ledger.stray, DropReason.VXLAN_SHORT, 1)
+            size -= size % stride or stride  # the last one lost its end
+        if stride < _SHORTEST:
+            add_drops(self._ledger.stray, DropReason.VXLAN_SHORT, -(-size // max(stride, 1)))
+            return
+        count = -(-size // stride)
+        marked = burst.tos & ecn.MASK in ecn.MAY_CHANGE
+        if count < 2 or (marked and not self._mark(size, stride, burst.tos)):
+            for at in range(0, size, stride):
+                self._carry_frame(self._buffer[at : min(at + stride, size)], burst, now)
+            return
+        last = size - (count - 1) * stride
+        rows = self._octets[: count * stride].reshape(count, stride)
+        for run in runs(rows, last, _PREFIX_BYTES, udp=self._ports.uso):
+            if run.frames == 1:
+                at = run.first * stride
+                self._carry_frame(self._buffer[at : min(at + stride, size)], burst, now)
+            else:
+                self._carry_run(rows, last, run, burst, now)
+
+    def _mark(self, size: int, stride: int, tos: int) -> bool:
+        """Bring a burst's congestion mark into all its frames; False where any must be dropped."""
+        return all(
+            ecn.decapsulate(self._buffer[at + _PREFIX_BYTES : min(at + stride, size)], tos)
+            for at in range(0, size, stride)
+        )
+
+    def _carry_frame(self, datagram: memoryview, burst: Burst, now: float) -> None:
+        """One frame by itself."""
+        try:
+            vni, reserved = vxlan.parse(datagram)
+        except vxlan.VxlanError as error:
+            add_drops(self._ledger.stray, DropReason(error.fault), 1)
+            return
+        frame = datagram[_PREFIX_BYTES:]
+        if burst.tos & ecn.MASK in ecn.MAY_CHANGE and not ecn.decapsulate(frame, burst.tos):
+            action: Action = _ECN_CONGESTED
+        else:
+            action = self._switch.from_underlay(vni, burst.source, frame, now, reserved)
+        self._act(action, vni, burst.source, (virtio.PLAIN, frame), 1, len(frame))
+
+    def _carry_run(self, rows: Octets, last: int, run: Run, burst: Burst, now: float) -> None:
+        """Several frames as one super-frame; they are alike in all that the switch looks at."""
+        stride = rows.shape[1]
+        at = run.first * stride
+        vni, reserved = vxlan.parse(self._buffer[at : at + stride])
+        frame = self._buffer[at + _PREFIX_BYTES : at + stride]
+        action = self._switch.from_underlay(vni, burst.source, frame, now, reserved)
+        octets = run.frames * (stride - _PREFIX_BYTES)
+        if run.first + run.frames == len(rows):
+            octets -= stride - last
+        parts: Sequence[Buffer] = ()
+        if not isinstance(action, Drop):
+            used = join(rows, last, _PREFIX_BYTES, run, self._joined)
+            parts = (self._joined_view[:used],)
+        self._act(action, vni, burst.source, parts, run.frames, octets)
+
+    def _act(
+        self,
+        action: Action,
+        vni: Vni,
+        source: Ip,
+        parts: Sequence[Buffer],
+        frames: int,
+        octets: int,
+    ) -> None:
+        """Carry the switch's decision out, and book it for the network and for the peer."""
+        tunnel = self._ledger.tunnels.get(vni)
+        if tunnel is None:
+            add_drops(self._ledger.stray, DropReason.UNKNOWN_VNI, frames)
+            return
+        peer = self.peers.get(source)
+        books = (tunnel,) if peer is None else (tunnel, self._ledger.peer(peer))
+        reason: DropReason | None = None
+        flooded = 0
+        match action:
+            case Deliver(port_id):
+                reason = self._ports.deliver(port_id, parts, frames, octets)
+            case Flood(port_ids, _):
+                flooded = frames
+                for port_id in port_ids:
+                    if self._ports.deliver(port_id, parts, frames, octets) is not None:
+                        self._ledger.note("copies_lost", frames)
+            case Drop(reason):
+                pass
+            case _:  # RFC 7348 §4.2: nothing goes from tunnel to tunnel
+                reason = DropReason.SPLIT_HORIZON
+        for counters in books:
+            counters.received += frames
+            counters.received_bytes += octets
+            if reason is not None:
+                add_drops(counters.drops, reason, frames)
+            elif flooded:
+                counters.flooded += frames
+            else:
+                counters.delivered += frames

@@ -1,0 +1,287 @@
+"""From a link to the other hosts: read a batch, decide, cut late, send in bursts."""
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from vxnet.datapath.ledger import Ledger, add_drops
+from vxnet.datapath.ports import Attachment, Ports
+from vxnet.errors import WireError
+from vxnet.switch.actions import Deliver, Drop, DropReason, Flood, PortId, Reply, Send
+from vxnet.switch.forward import Switch
+from vxnet.underlay.base import BURST_BYTES, BURST_DATAGRAMS, Refusal, Underlay
+from vxnet.wire import checksum, virtio, vxlan
+from vxnet.wire.addr import Vtep
+from vxnet.wire.ecn import outer_tos
+from vxnet.wire.flow import flow_hash
+from vxnet.wire.segment import Plan, cut, plan
+from vxnet.wire.virtio import Flag
+
+__all__ = ["Outbound"]
+
+_READS_MAX = 64
+_BATCH_BYTES = 524_288  # read for one wake-up, so that others get their turn within milliseconds
+_ROOM_BYTES = 262_144
+_FRAME_MAX_BYTES = 65_550
+_PREFIX_BYTES = vxlan.HEADER_BYTES
+_LAST_START = _ROOM_BYTES - _PREFIX_BYTES - _FRAME_MAX_BYTES
+_NEEDS_CHECKSUM = int(Flag.NEEDS_CHECKSUM)
+_FLAGS_AT, _GSO_AT = 0, 1  # in the virtio_net_hdr
+
+
+class _Burst:
+    """Datagrams of one flow that wait to leave in one send: each as long as the first."""
+
+    __slots__ = ("flooded", "flow", "octets", "parts", "stride", "to", "tos")
+
+    def __init__(self, to: Vtep, flow: int, tos: int, flooded: bool) -> None:
+        self.to = to
+        self.flow = flow
+        self.tos = tos
+        self.flooded = flooded
+        self.parts: list[memoryview] = []
+        self.stride = self.octets = 0
+
+
+class Outbound:
+    """What links send. Frames of one flow keep their order; one call serves one link."""
+
+    def __init__(self, switch: Switch, ports: Ports, underlay: Underlay, ledger: Ledger) -> None:
+        self._switch = switch
+        self._ports = ports
+        self._underlay = underlay
+        self._ledger = ledger
+        self._vnet = bytearray(virtio.HEADER_BYTES)  # of the frame at hand
+        # Frames land one behind the other, each behind room for its VXLAN header.
+        self._room = memoryview(bytearray(_ROOM_BYTES))
+        self._cut = np.empty(_ROOM_BYTES, np.uint8)
+        self._bursts: dict[tuple[Vtep, int, int, bool], _Burst] = {}
+
+    def drain(self, attachment: Attachment, now: float) -> None:
+        """Carry what the link has, up to a batch. Raises OSError where the link fails."""
+        room, vnet, fd = self._room, self._vnet, attachment.fd
+        start = octets = 0
+        try:
+            for _ in range(_READS_MAX):
+                if start > _LAST_START:
+                    self._flush(attachment)
+                    start = 0
+                begin = start + _PREFIX_BYTES
+                try:
+                    size = os.readv(fd, (vnet, room[begin:])) - virtio.HEADER_BYTES
+                except BlockingIOError:
+                    break
+                if size < 0:
+                    attachment.counters.received += 1
+                    add_drops(attachment.counters.drops, DropReason.FRAME_SHORT, 1)
+                elif vnet[_GSO_AT]:
+                    self._carry_super(attachment, room[begin : begin + size], now)
+                else:
+                    self._carry(attachment, room[start : begin + size], now)
+                    start = begin + size
+                octets += size
+                if octets > _BATCH_BYTES:
+                    break
+        finally:
+            self._flush(attachment)
+
+    # One frame
+
+    def _carry(self, attachment: Attachment, datagram: memoryview, now: float) -> None:
+        """Decide on a frame, which has room for its VXLAN header before it."""
+        frame = datagram[_PREFIX_BYTES:]
+        counters = attachment.counters
+        counters.received += 1
+        counters.received_bytes += len(frame)
+        match self._switch.from_link(attachment.port.id, frame, now):
+            case Send(to):
+                reason = self._make_ready(attachment, datagram, frame)
+                if reason is None:
+                    self._queue(attachment, to, datagram, frame, flooded=False)
+                else:
+                    add_drops(counters.drops, reason, 1)
+            case Deliver(port_id):
+                self._deliver(attachment, port_id, frame, 1, len(frame))
+            case Flood(port_ids, vteps):
+                counters.flooded += 1
+                self._copy(port_ids, frame, 1, len(frame))
+                if not vteps:
+                    return
+                if self._make_ready(attachment, datagram, frame) is None:
+                    for to in vteps:
+                        self._queue(attachment, to, datagram, frame, flooded=True)
+                else:
+                    self._ledger.note("copies_lost", len(vteps))
+            case Reply(answer):
+                self._reply(attachment, answer, 1)
+            case Drop(reason):
+                add_drops(counters.drops, reason, 1)
+
+    def _make_ready(
+        self, attachment: Attachment, datagram: memoryview, frame: memoryview
+    ) -> DropReason | None:
+        """Give a frame all it needs to travel, or say why it cannot."""
+        if len(frame) > attachment.frame_max_bytes:
+            return DropReason.TOO_BIG
+        if self._vnet[_FLAGS_AT] & _NEEDS_CHECKSUM:
+            start, offset = virtio.HEADER.unpack(self._vnet)[4:]
+            try:
+                checksum.complete(frame, start, offset)
+            except WireError:
+                return DropReason.FRAME_MALFORMED
+        datagram[:_PREFIX_BYTES] = attachment.header
+        return None
+
+    def _queue(
+        self,
+        attachment: Attachment,
+        to: Vtep,
+        datagram: memoryview,
+        frame: memoryview,
+        *,
+        flooded: bool,
+    ) -> None:
+        """Let a datagram wait for more of its flow; send what may wait no longer."""
+        flow, tos = flow_hash(frame), outer_tos(frame)
+        key = (to, flow, tos, flooded)
+        size = len(datagram)
+        burst = self._bursts.get(key)
+        if burst is None:
+            burst = self._bursts[key] = _Burst(to, flow, tos, flooded)
+        elif burst.parts and (
+            size > burst.stride
+            or len(burst.parts) >= BURST_DATAGRAMS
+            or burst.octets + size > BURST_BYTES
+        ):
+            self._send(attachment, burst)
+        if not burst.parts:
+            burst.stride = size
+        burst.parts.append(datagram)
+        burst.octets += size
+        if size < burst.stride:
+            self._send(attachment, burst)  # only a burst's last datagram may be shorter
+
+    def _send(self, attachment: Attachment, burst: _Burst) -> None:
+        """Let a burst go."""
+        frames = len(burst.parts)
+        octets = burst.octets - frames * _PREFIX_BYTES
+        refusal = self._underlay.send(burst.to, burst.flow, burst.tos, burst.parts, burst.stride)
+        self._count_sent(attachment, burst.to, frames, octets, refusal, flooded=burst.flooded)
+        burst.parts = []
+        burst.octets = 0
+
+    def _flush(self, attachment: Attachment) -> None:
+        """Let all that waits go."""
+        for burst in self._bursts.values():
+            if burst.parts:
+                self._send(attachment, burst)
+        self._bursts.clear()
+
+    # One super-frame
+
+    def _carry_super(self, attachment: Attachment, frame: memoryview, now: float) -> None:
+        """Decide at once on all the frames that a super-frame stands for."""
+        counters = attachment.counters
+        try:
+            planned = plan(frame, virtio.parse(self._vnet))
+        except WireError:
+            counters.received += 1
+            counters.received_bytes += len(frame)
+            add_drops(counters.drops, DropReason.FRAME_MALFORMED, 1)
+            return
+        frames, octets = planned.frames, planned.octets
+        counters.received += frames
+        counters.received_bytes += octets
+        match self._switch.from_link(attachment.port.id, frame, now):
+            case Send(to):
+                reason = self._send_super(attachment, (to,), frame, planned, flooded=False)
+                if reason is not None:
+                    add_drops(counters.drops, reason, frames)
+            case Deliver(port_id):
+                self._deliver(attachment, port_id, frame, frames, octets)
+            case Flood(port_ids, vteps):
+                counters.flooded += frames
+                self._copy(port_ids, frame, frames, octets)
+                if self._send_super(attachment, vteps, frame, planned, flooded=True) is not None:
+                    self._ledger.note("copies_lost", frames * len(vteps))
+            case Reply(answer):
+                self._reply(attachment, answer, frames)
+            case Drop(reason):
+                add_drops(counters.drops, reason, frames)
+
+    def _send_super(
+        self,
+        attachment: Attachment,
+        vteps: Sequence[Vtep],
+        frame: memoryview,
+        planned: Plan,
+        *,
+        flooded: bool,
+    ) -> DropReason | None:
+        """Cut it, and send the pieces in as few bursts as the kernel takes; or say why not."""
+        if planned.largest > attachment.frame_max_bytes:
+            return DropReason.TOO_BIG
+        try:
+            done = cut(frame, planned, attachment.header, self._cut)
+        except WireError:
+            return DropReason.FRAME_MALFORMED
+        flow, tos = flow_hash(frame), outer_tos(frame)
+        parts = (self._cut[: done.size].data,)
+        for to in vteps:
+            waiting = self._bursts.get((to, flow, tos, flooded))
+            if waiting is not None and waiting.parts:
+                self._send(attachment, waiting)  # what came before leaves before
+            refusal = self._underlay.send(to, flow, tos, parts, done.stride)
+            self._count_sent(attachment, to, done.frames, planned.octets, refusal, flooded=flooded)
+        return None
+
+    # To ports of this host
+
+    def _deliver(
+        self, attachment: Attachment, port_id: PortId, frame: memoryview, frames: int, octets: int
+    ) -> None:
+        """A frame stays on this host: as it came, whatever it is, with its `virtio_net_hdr`."""
+        reason = self._ports.deliver(port_id, (self._vnet, frame), frames, octets)
+        if reason is None:
+            attachment.counters.delivered += frames
+        else:
+            add_drops(attachment.counters.drops, reason, frames)
+
+    def _copy(
+        self, port_ids: Sequence[PortId], frame: memoryview, frames: int, octets: int
+    ) -> None:
+        for port_id in port_ids:
+            if self._ports.deliver(port_id, (self._vnet, frame), frames, octets) is not None:
+                self._ledger.note("copies_lost", frames)
+
+    def _reply(self, attachment: Attachment, answer: bytes, frames: int) -> None:
+        reason = self._ports.deliver(attachment.port.id, (virtio.PLAIN, answer), 1, len(answer))
+        if reason is None:
+            attachment.counters.replied += frames
+        else:
+            add_drops(attachment.counters.drops, reason, frames)
+
+    def _count_sent(
+        self,
+        attachment: Attachment,
+        to: Vtep,
+        frames: int,
+        octets: int,
+        refusal: Refusal | None,
+        *,
+        flooded: bool,
+    ) -> None:
+        """Book what left and what did not; octets of a refused part are estimated by its share."""
+        refused = 0 if refusal is None else refusal.datagrams
+        if refusal is not None:
+            octets = octets * (frames - refused) // frames
+            if flooded:
+                self._ledger.note("copies_lost", refused)
+            else:
+                add_drops(attachment.counters.drops, refusal.reason, refused)
+        if not flooded:
+            attachment.counters.sent += frames - refused
+        for counters in (self._ledger.peer(to), attachment.tunnel):
+            counters.out += frames - refused
+            counters.out_bytes += octets
