@@ -4,9 +4,9 @@ A *host* is where a peer's daemon or devices run. A *room* is a sandbox of it, s
 container: the peer puts its overlay interface there, and the traffic tools run there.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.process import in_namespace, run, wait_until
@@ -46,11 +46,15 @@ class End:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two ends that reach each other through a peer's overlay, and the programs that carry it."""
+    """Two ends that reach each other through a peer's overlay, and the programs that carry it.
+
+    The first half of `pids` run on the near host. `facts` are numbers the peer knows of itself.
+    """
 
     near: End
     far: End
     pids: tuple[int, ...] = ()
+    facts: Mapping[str, float] = field(default_factory=dict)
 
 
 @contextmanager

@@ -18,9 +18,7 @@ from benchmarks.questions.memory import Memory
 from benchmarks.questions.packets import Packets
 from benchmarks.questions.tcp import Tcp
 
-__all__ = ["BASELINE", "PEERS", "QUESTIONS", "QUICK", "THROUGHPUT"]
-
-BASELINE = "kernel"
+__all__ = ["PEERS", "QUESTIONS", "QUICK", "THROUGHPUT"]
 
 PEERS: tuple[Peer, ...] = (
     Kernel(),

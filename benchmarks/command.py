@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from benchmarks import tables
 from benchmarks.bed import sweep
-from benchmarks.catalogue import BASELINE, PEERS, QUESTIONS
+from benchmarks.catalogue import PEERS, QUESTIONS
 from benchmarks.install import install, lacking_tools
 from benchmarks.lock import alone
 from benchmarks.peers.base import Peer
@@ -42,10 +42,15 @@ console = Console(stderr=True)
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """What a command measures unless told otherwise. Empty: everything there is."""
+    """What a command knows, and what of it is measured unless told otherwise.
+
+    The empty choice is everything. The first of the known peers is the baseline.
+    """
 
     module: str
     help: str
+    known_peers: Sequence[Peer] = PEERS
+    known_questions: Sequence[Question] = QUESTIONS
     peers: Sequence[str] = ()
     questions: Sequence[str] = ()
     rounds: int = 5
@@ -100,22 +105,21 @@ def app(preset: Preset) -> Callable[[], None]:
         ] = False,
     ) -> None:
         if list_all:
-            _list()
+            _list(preset)
             return
         status = 0
         with _complaints():
             if earlier is None:
-                peers = _chosen(PEERS, peer or preset.peers, "peer")
+                peers = _chosen(preset.known_peers, peer or preset.peers, "peer")
                 asked = question or (preset.quick_questions if quick else ()) or preset.questions
                 results = begin(
                     rounds or (preset.quick_rounds if quick else preset.rounds),
                     seconds or (preset.quick_seconds if quick else preset.seconds),
                     command=shlex.join(["python", "-m", preset.module, *sys.argv[1:]]),
-                    baseline=BASELINE,
+                    baseline=preset.known_peers[0].name,
                 )
-                status = _measure(
-                    results, peers, _chosen(QUESTIONS, asked, "question"), with_install
-                )
+                questions = _chosen(preset.known_questions, asked, "question")
+                status = _measure(results, peers, questions, with_install)
             else:
                 results = Results.load(earlier)
             _tell(results, json, markdown)
@@ -194,10 +198,10 @@ def _tell(results: Results, json: Path | None, markdown: bool) -> None:
 
 def _peer_line(peer: Peer) -> str:
     reason = peer.missing()
-    return f"  {peer.name:14} {peer.title}" + ("" if reason is None else f"   ({reason})")
+    return f"  {peer.name:22} {peer.title}" + ("" if reason is None else f"   ({reason})")
 
 
-def _list() -> None:
-    lines = ["Peers:", *map(_peer_line, PEERS), "Questions:"]
-    lines += [f"  {question.name:14} {question.title}" for question in QUESTIONS]
+def _list(preset: Preset) -> None:
+    lines = ["Peers:", *map(_peer_line, preset.known_peers), "Questions:"]
+    lines += [f"  {question.name:22} {question.title}" for question in preset.known_questions]
     Console().print("\n".join(lines), markup=False, highlight=False)

@@ -4,18 +4,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.bed import UNDERLAY, Bed, End, Host, Pair, ip, other, room
+from benchmarks.process import run
 
 __all__ = ["Kernel"]
 
+NOBODY = "192.0.2.250"
 VXLAN_OVERHEAD = 50  # outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
 
 
 class Kernel:
     """What Docker's and most other container overlays are made of."""
 
-    name = "kernel"
-    title = "kernel VXLAN"
     packages = ()
+
+    def __init__(self, *, entries: int = 0) -> None:
+        self._entries = entries
+        self.name = f"kernel-{entries}" if entries else "kernel"
+        self.title = f"kernel VXLAN, {entries:,} entries" if entries else "kernel VXLAN"
 
     def missing(self) -> str | None:
         """Always there, or `joined` says what the kernel lacks."""
@@ -41,7 +46,18 @@ class Kernel:
             ip(f"link set {device} master bridge", host)
         for device in ("bridge", "vxlan", "port"):
             ip(f"link set {device} up", host)
+        if self._entries:
+            self._fill(host)
         address = f"10.42.0.{host.number}"
         ip(f"address add {address}/24 dev eth0", inside)
         ip("link set eth0 up", inside)
         return End(inside.path, address)
+
+    def _fill(self, host: Host) -> None:
+        """Give the device further stations, behind a host that nobody talks to."""
+        macs = (f"06{number:010x}" for number in range(self._entries))
+        lines = (
+            f"fdb append {':'.join(m[i : i + 2] for i in range(0, 12, 2))} dev vxlan dst {NOBODY}\n"
+            for m in macs
+        )
+        run(["bridge", "-batch", "-"], netns=host.path, given="".join(lines))

@@ -56,7 +56,13 @@ def quantiles(times_ns: list[int]) -> dict[str, float]:
     def at(share: float) -> float:
         return ordered[min(int(share * len(ordered)), len(ordered) - 1)] / 1000
 
-    return {"count": len(ordered), "p50": at(0.5), "p99": at(0.99), "p99.9": at(0.999)}
+    return {
+        "count": len(ordered),
+        "p50": at(0.5),
+        "p99": at(0.99),
+        "p99.9": at(0.999),
+        "max": at(1.0),
+    }
 
 
 def main() -> int:
