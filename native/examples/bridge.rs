@@ -78,7 +78,7 @@ fn main() -> io::Result<()> {
     let port = Arc::new(Port::new(PORT, VNI, None, vec![Queue::duplicate(tap.as_raw_fd())?], true));
     let vtep = Arc::new(Vtep::new(0, SocketAddr::new(ip(remote)?, 14789)));
     let settings = Settings {
-        mtu: 65_535,
+        frame_max: 65_535,
         learning: true,
         flood_unknown: true,
         vlan_transparent: true,
@@ -86,8 +86,8 @@ fn main() -> io::Result<()> {
     };
     workers.change(|model| {
         let mut segment = Segment::new(VNI, settings);
-        segment.ports.push(Arc::clone(&port));
-        segment.set_peers(vec![Peer { vtep: Arc::clone(&vtep), learning: true }]);
+        segment.set_peers([Peer { vtep: Arc::clone(&vtep), learning: true }]);
+        model.peers.insert(vtep.address.ip(), Arc::clone(&vtep));
         model.segments.insert(VNI, Arc::new(segment));
         model.ports.insert(PORT, port);
         model.vteps.push(vtep);
@@ -101,7 +101,11 @@ fn main() -> io::Result<()> {
         for punt in punts {
             learn(&workers, &punt);
             let context = shared.context(&model, shared.now(), 0);
-            settle(context, &mut egress, &punt, Decision::Flood);
+            let decision = match punt.origin {
+                Origin::Port(_) => Decision::Flood { ports: vec![], vteps: vec![0] },
+                Origin::Tunnel { .. } => Decision::Deliver(PORT),
+            };
+            settle(context, &mut egress, &punt, decision);
         }
     }
 }

@@ -34,6 +34,12 @@ pub fn pseudo(addresses: &[u8], protocol: u8, length: usize) -> u16 {
     add(sum(addresses), (tail as u16).to_be())
 }
 
+/// A checksum field after one 16-bit word that it covers changed (RFC 1624 §3, eqn. 3); numbers as
+/// the wire has them.
+pub fn update(field: u16, old: u16, new: u16) -> u16 {
+    !add(add(!field, !old), new)
+}
+
 fn fold(mut sum: u64) -> u16 {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);

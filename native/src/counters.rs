@@ -32,6 +32,7 @@ reasons! {
     VlanTagged = "vlan_tagged",
     SourceMacInvalid = "source_mac_invalid",
     PortSecurity = "port_security",
+    Looped = "looped",
     EcnCongested = "ecn_congested",
     SamePort = "same_port",
     UnknownUnicast = "unknown_unicast",
@@ -158,6 +159,12 @@ pub struct Io {
     pub sends: Counter,
     /// Bursts received.
     pub bursts: Counter,
+    /// Copies of a flooded frame that did not leave.
+    pub copies_lost: Counter,
+    /// Errors that sockets reported on sending, other than full buffers and sizes.
+    pub send_errors: Counter,
+    /// Errors that sockets reported on receiving.
+    pub receive_errors: Counter,
     /// Reads of links that failed, and were tried again later.
     pub link_errors: Counter,
 }

@@ -1,7 +1,8 @@
 //! What becomes of a frame, as far as the table says: the fast half of `vxnet/switch/forward.py`.
 //!
-//! Whatever needs more than a look into the table (a station not known behind its port, ARP and
-//! neighbour discovery) is handed up to the switch, which decides by the same rules and more.
+//! Whatever needs more than a look into the table (a station that is not known behind its port, ARP
+//! and neighbour discovery, frames for many or for nobody known) is handed up to the switch, which
+//! decides by the same rules and more.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,8 +18,6 @@ pub enum Outward<'a> {
     Deliver(&'a Arc<Port>),
     /// Send it to another host.
     Send(&'a Arc<Vtep>),
-    /// A copy to everybody.
-    Flood,
     /// Nowhere.
     Drop(Reason),
     /// Let the switch say.
@@ -29,8 +28,6 @@ pub enum Outward<'a> {
 pub enum Inward<'a> {
     /// Give it to a port.
     Deliver(&'a Arc<Port>),
-    /// A copy to every port.
-    Flood,
     /// Nowhere.
     Drop(Reason),
     /// Let the switch say.
@@ -74,6 +71,7 @@ impl<'a> View<'a> {
             return Outward::Drop(Reason::FrameShort);
         };
         match self.table.get(port.vni, source) {
+            _ if port.is_blocked() => return Outward::Punt,
             Some(known) if known.target == Target::Port(port.id) => {
                 self.see(port.vni, source, known);
             }
@@ -100,7 +98,7 @@ impl<'a> View<'a> {
             Some(Target::Vtep(number)) => {
                 self.model.vteps.get(number as usize).map_or(Outward::Punt, Outward::Send)
             }
-            None if is_group(destination) || segment.settings.flood_unknown => Outward::Flood,
+            None if is_group(destination) || segment.settings.flood_unknown => Outward::Punt,
             None => Outward::Drop(Reason::UnknownUnicast),
         }
     }
@@ -136,13 +134,7 @@ impl<'a> View<'a> {
                 self.model.ports.get(&id).map_or(Inward::Punt, Inward::Deliver)
             }
             Some(Target::Vtep(_)) => Inward::Drop(Reason::SplitHorizon),
-            None if is_group(destination) || segment.settings.flood_unknown => {
-                if segment.ports.is_empty() {
-                    Inward::Drop(Reason::NoReceiver)
-                } else {
-                    Inward::Flood
-                }
-            }
+            None if is_group(destination) || segment.settings.flood_unknown => Inward::Punt,
             None => Inward::Drop(Reason::UnknownUnicast),
         }
     }
@@ -150,7 +142,7 @@ impl<'a> View<'a> {
 
 /// Who may send into a network, and what of its VXLAN header is refused.
 pub fn admit<'a>(segment: &'a Segment, from: &IpAddr, reserved: bool) -> Result<&'a Peer, Reason> {
-    let peer = segment.peer(from).ok_or(Reason::UnknownVtep)?;
+    let peer = segment.peers.get(from).ok_or(Reason::UnknownVtep)?;
     if reserved && segment.settings.strict_reserved {
         return Err(Reason::VxlanReserved);
     }

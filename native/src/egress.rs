@@ -118,14 +118,48 @@ impl Egress {
         octets: &[u8],
         decision: Outward,
     ) {
-        let read = self.used..self.used + octets.len();
-        self.buffer[read.clone()].copy_from_slice(octets);
-        self.used = read.end;
-        match self.open(read) {
+        match self.place(octets) {
             Ok(parcel) => self.act(context, port, segment, &parcel, decision),
             Err((amount, reason)) => port.counters.settle(amount.frames, Err(reason)),
         }
         self.flush(context);
+    }
+
+    /// The same for a frame that is to have copies, which may be none.
+    pub fn flood(
+        &mut self,
+        context: Context,
+        port: &Arc<Port>,
+        segment: &Segment,
+        octets: &[u8],
+        ports: &[&Arc<Port>],
+        vteps: &[&Arc<Vtep>],
+    ) {
+        let parcel = match self.place(octets) {
+            Ok(parcel) => parcel,
+            Err((amount, reason)) => return port.counters.settle(amount.frames, Err(reason)),
+        };
+        let frames = parcel.amount.frames;
+        port.counters.settle(frames, Ok(Fate::Flooded));
+        for to in ports {
+            // The links first: on the way to the underlay, the frame's own header is written over.
+            if self.deliver(context, to, &parcel).is_err() {
+                context.io.copies_lost.add(frames);
+            }
+        }
+        for to in vteps {
+            if self.send(context, port, segment, to, &parcel, true).is_err() {
+                context.io.copies_lost.add(frames);
+            }
+        }
+        self.flush(context);
+    }
+
+    fn place(&mut self, octets: &[u8]) -> Result<Parcel, (Amount, Reason)> {
+        let read = self.used..self.used + octets.len();
+        self.buffer[read.clone()].copy_from_slice(octets);
+        self.used = read.end;
+        self.open(read)
     }
 
     // One frame, which lies in the buffer behind its `virtio_net_hdr`.
@@ -150,12 +184,8 @@ impl Egress {
             return Err((Amount { frames: 1, octets: 0 }, Reason::FrameShort));
         };
         let whole = Amount::of(frame);
-        if frame.len() < packet::ETHERNET {
-            return Err((whole, Reason::FrameShort));
-        }
         let vnet = Header::parse(header).map_err(|_| (whole, Reason::FrameMalformed))?;
-        let located = Packet::locate(frame);
-        let packet = located.unwrap_or(None);
+        let packet = Packet::locate(frame).unwrap_or(None);
         let (cut, amount) = match vnet.gso {
             Gso::None => (None, whole),
             _ => {
@@ -185,7 +215,6 @@ impl Egress {
                     Err(reason) => Err(reason),
                 }
             }
-            Outward::Flood => self.flood(context, port, segment, parcel),
             Outward::Drop(reason) => Err(reason),
             Outward::Punt => {
                 let (header, frame) = self.buffer[parcel.read.clone()].split_at(vnet::BYTES);
@@ -208,29 +237,6 @@ impl Egress {
         Ok(())
     }
 
-    fn flood(
-        &mut self,
-        context: Context,
-        port: &Arc<Port>,
-        segment: &Segment,
-        parcel: &Parcel,
-    ) -> Result<Fate, Reason> {
-        let mut outcome = Err(Reason::NoReceiver);
-        for to in segment.ports.iter().filter(|to| to.id != port.id) {
-            // The links first: on the way to the underlay, the frame's own header is written over.
-            if self.deliver(context, to, parcel).is_ok() || outcome.is_err() {
-                outcome = Ok(Fate::Flooded);
-            }
-        }
-        for peer in &segment.peers {
-            outcome = self
-                .send(context, port, segment, &peer.vtep, parcel, true)
-                .map(|()| Fate::Flooded)
-                .or(outcome);
-        }
-        outcome
-    }
-
     // Wrap a frame for another host, or the frames that a super-frame stands for.
     fn send(
         &mut self,
@@ -243,17 +249,15 @@ impl Egress {
     ) -> Result<(), Reason> {
         let Context { senders, io, .. } = context;
         let frame = &self.buffer[parcel.frame.clone()];
-        let longest = parcel.cut.map_or(frame.len(), |cut| cut.longest());
-        let network = packet::payload(frame).map_or(packet::ETHERNET, |(_, at)| at);
-        if longest - network > segment.settings.mtu {
+        if parcel.cut.map_or(frame.len(), |cut| cut.longest()) > segment.settings.frame_max {
             return Err(Reason::TooBig);
         }
         let heading = Heading {
             origin: Arc::clone(port),
+            network: Arc::clone(&segment.counters),
             vtep: Arc::clone(vtep),
             flow: packet::flow_hash(frame, parcel.packet.as_ref()),
-            // RFC 6040 §4.1: the outer ECN is the inner's; not IP inside: Not-ECT.
-            class: parcel.packet.map_or(0, |packet| packet.traffic_class(frame) & 3),
+            class: vxlan::outer_ecn(frame),
             is_copy,
         };
         let wrapping = vxlan::build(segment.vni);

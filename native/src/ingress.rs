@@ -3,11 +3,10 @@
 use std::io;
 use std::ops::Range;
 
-use crate::counters::{Amount, Counters, Fate, Reason};
+use crate::counters::{Amount, Counters, Reason};
 use crate::decide::{self, Inward};
 use crate::egress::Context;
 use crate::io::udp::{BURSTS_MAX, Burst, Inbox, Socket};
-use crate::model::Segment;
 use crate::packet::{self, Packet};
 use crate::punt::Origin;
 use crate::vnet;
@@ -36,14 +35,20 @@ impl Ingress {
             return match error.raw_os_error() {
                 Some(libc::EAGAIN | libc::EINTR) => Ok(false),
                 // An ICMP error that an earlier send met: told once, and then over.
-                Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH) => Ok(true),
-                _ => Err(error),
+                _ => {
+                    context.io.receive_errors.add(1);
+                    Ok(false)
+                }
             };
         }
         context.io.bursts.add(self.inbox.bursts.len());
         for index in 0..self.inbox.bursts.len() {
-            let burst = self.inbox.bursts[index].clone();
-            context.io.truncated.add(usize::from(burst.is_truncated));
+            let mut burst = self.inbox.bursts[index].clone();
+            if burst.is_truncated {
+                context.io.truncated.add(1);
+                stray.settle(1, Err(Reason::VxlanShort));
+                burst.cut_short();
+            }
             self.unwrap(context, &burst, stray);
         }
         self.yard.flush(context, &mut self.inbox.octets);
@@ -58,8 +63,8 @@ impl Ingress {
     fn unwrap(&mut self, context: Context, burst: &Burst, stray: &Counters) {
         let mut route: Option<Route> = None;
         let mut at = burst.octets.start;
-        loop {
-            let datagram = at..(at + burst.stride.max(1)).min(burst.octets.end);
+        while at < burst.octets.end {
+            let datagram = at..(at + burst.stride).min(burst.octets.end);
             at = datagram.end;
             let octets = &self.inbox.octets[datagram.clone()];
             // Most of a burst is of one flow, so what was found for one datagram holds for the next.
@@ -72,9 +77,6 @@ impl Ingress {
             if let Some(route) = &route {
                 self.pass(context, route, datagram.start + vxlan::BYTES..datagram.end, burst.class);
             }
-            if at >= burst.octets.end {
-                break;
-            }
         }
     }
 
@@ -82,23 +84,12 @@ impl Ingress {
         let octets = &mut self.inbox.octets;
         route.source.receive(Amount::of(&octets[frame.clone()]));
         let packet = Packet::locate(&octets[frame.clone()]).unwrap_or(None);
-        if let Some(packet) = packet.as_ref().filter(|_| class & 3 != 0) {
-            let inner = &mut octets[frame.clone()];
-            if vxlan::decapsulate_ecn(inner, packet, class).is_err() {
-                return route.source.settle(1, Err(Reason::EcnCongested));
-            }
+        if class & 3 != 0 && vxlan::decapsulate_ecn(&mut octets[frame.clone()], class).is_err() {
+            return route.source.settle(1, Err(Reason::EcnCongested));
         }
         match &route.decision {
             Inward::Deliver(port) => {
                 self.yard.add(context, octets, &route.source, port, frame, packet.as_ref());
-            }
-            Inward::Flood => {
-                // What was joined before goes first.
-                self.yard.flush(context, octets);
-                for port in &route.segment.ports {
-                    let _ = crate::yard::deliver(context, port, &octets[frame.clone()]);
-                }
-                route.source.settle(1, Ok(Fate::Flooded));
             }
             Inward::Drop(reason) => route.source.settle(1, Err(*reason)),
             Inward::Punt => {
@@ -118,7 +109,6 @@ struct Route<'a> {
     glance: [u8; GLANCE],
     origin: Origin,
     source: Source<'a>,
-    segment: &'a Segment,
     decision: Inward<'a>,
 }
 
@@ -132,13 +122,13 @@ impl<'a> Route<'a> {
         let segment = context.view.model.segments.get(&vni).ok_or(Reason::UnknownVni)?;
         let glance = *datagram.first_chunk().ok_or(Reason::VxlanShort)?;
         let origin = Origin::Tunnel { vni, from: burst.from, reserved, class: burst.class };
-        let peer = segment.peer(&burst.from);
-        let source = Source { network: &segment.counters, vtep: peer.map(|peer| &peer.vtep) };
+        let vtep = context.view.model.peers.get(&burst.from);
+        let source = Source { network: &segment.counters, vtep };
         let frame = &datagram[vxlan::BYTES..];
         let decision = match decide::admit(segment, &burst.from, reserved) {
             Ok(peer) => context.view.from_underlay(segment, peer, frame),
             Err(reason) => Inward::Drop(reason),
         };
-        Ok(Self { glance, origin, source, segment, decision })
+        Ok(Self { glance, origin, source, decision })
     }
 }

@@ -24,24 +24,42 @@ pub struct Port {
     pub queues: Vec<Queue>,
     /// What its link sent, and what was given to it.
     pub counters: Counters,
-    takes_datagram_trains: AtomicBool,
+    takes_uso: AtomicBool,
+    blocked: AtomicBool,
 }
 
 impl Port {
     /// A port whose link takes super-frames of UDP, or not.
     pub fn new(id: u32, vni: u32, mac: Option<Mac>, queues: Vec<Queue>, takes_uso: bool) -> Self {
-        let takes_datagram_trains = AtomicBool::new(takes_uso);
-        Self { id, vni, mac, queues, counters: Counters::default(), takes_datagram_trains }
+        Self {
+            id,
+            vni,
+            mac,
+            queues,
+            counters: Counters::default(),
+            takes_uso: AtomicBool::new(takes_uso),
+            blocked: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether the switch wants to see everything it sends.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked.load(Ordering::Relaxed)
+    }
+
+    /// The switch blocked it, or gave it another chance.
+    pub fn block(&self, blocked: bool) {
+        self.blocked.store(blocked, Ordering::Relaxed);
     }
 
     /// Whether its link takes super-frames of UDP.
     pub fn takes_uso(&self) -> bool {
-        self.takes_datagram_trains.load(Ordering::Relaxed)
+        self.takes_uso.load(Ordering::Relaxed)
     }
 
     /// Its link refused one.
     pub fn refuse_uso(&self) {
-        self.takes_datagram_trains.store(false, Ordering::Relaxed);
+        self.takes_uso.store(false, Ordering::Relaxed);
     }
 }
 
@@ -92,9 +110,10 @@ pub struct Peer {
 
 /// A network's settings: `vxnet.switch.model.Segment`.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
+#[allow(missing_docs)] // Python says what each is
 pub struct Settings {
-    pub mtu: usize,
+    /// Octets of the longest frame that is sent to other hosts.
+    pub frame_max: usize,
     pub learning: bool,
     pub flood_unknown: bool,
     pub vlan_transparent: bool,
@@ -108,39 +127,21 @@ pub struct Segment {
     pub vni: u32,
     /// Its settings.
     pub settings: Settings,
-    /// Its ports here.
-    pub ports: Vec<Arc<Port>>,
-    /// The other VTEPs that have it: all are flooded to.
-    pub peers: Vec<Peer>,
-    /// The same by address: who may send into it.
-    pub peer_by_ip: HashMap<IpAddr, usize>,
-    /// What came out of its tunnels.
+    /// The other VTEPs that have it, by address: who may send into it.
+    pub peers: HashMap<IpAddr, Peer>,
+    /// What came out of its tunnels and went into them.
     pub counters: Arc<Counters>,
 }
 
 impl Segment {
     /// A network without ports and peers.
     pub fn new(vni: u32, settings: Settings) -> Self {
-        Self {
-            vni,
-            settings,
-            ports: Vec::new(),
-            peers: Vec::new(),
-            peer_by_ip: HashMap::new(),
-            counters: Arc::default(),
-        }
-    }
-
-    /// The peer at an address.
-    pub fn peer(&self, ip: &IpAddr) -> Option<&Peer> {
-        self.peers.get(*self.peer_by_ip.get(ip)?)
+        Self { vni, settings, peers: HashMap::new(), counters: Arc::default() }
     }
 
     /// Replace the peers.
-    pub fn set_peers(&mut self, peers: Vec<Peer>) {
-        self.peer_by_ip =
-            peers.iter().enumerate().map(|(at, peer)| (peer.vtep.address.ip(), at)).collect();
-        self.peers = peers;
+    pub fn set_peers(&mut self, peers: impl IntoIterator<Item = Peer>) {
+        self.peers = peers.into_iter().map(|peer| (peer.vtep.address.ip(), peer)).collect();
     }
 }
 
@@ -153,4 +154,6 @@ pub struct Model {
     pub ports: HashMap<u32, Arc<Port>>,
     /// Ends of tunnels by number.
     pub vteps: Vec<Arc<Vtep>>,
+    /// Those that are a peer in any network, by address.
+    pub peers: HashMap<IpAddr, Arc<Vtep>>,
 }

@@ -4,9 +4,10 @@ use std::io::{self, ErrorKind, IoSlice};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::counters::{Amount, Fate, Io, Reason};
+use crate::counters::{Amount, Counters, Fate, Io, Reason};
 use crate::io::udp::{SEGMENTS_MAX, SEND_MAX, Socket};
 use crate::model::{Port, Vtep};
+use crate::vxlan;
 
 /// The sockets that outer packets leave from, each with a source port of its own.
 pub struct Senders {
@@ -29,6 +30,8 @@ impl Senders {
 pub struct Heading {
     /// The port their frames came from, which counts what becomes of them.
     pub origin: Arc<Port>,
+    /// The counters of the network they are in.
+    pub network: Arc<Counters>,
     /// Where they go.
     pub vtep: Arc<Vtep>,
     /// Chooses the source port (RFC 7348 §5).
@@ -113,31 +116,44 @@ impl Lot {
         let stride = if self.ends.len() > 1 { self.stride as u16 } else { 0 };
         io.sends.add(1);
         match transmit(socket, slices, &self.heading, stride) {
-            Ok(()) => self.settle(self.amount, Ok(Fate::Sent)),
+            Ok(()) => self.settle(io, self.amount, Ok(Fate::Sent)),
             Err(error) if stride != 0 && is_burst_refusal(&error) => {
-                // The same datagrams, one by one; their way does not take bursts.
-                self.heading.vtep.set_takes_bursts(false);
                 io.gso_fallbacks.add(1);
-                let mut start = 0;
-                for &end in &self.ends {
-                    let outcome = transmit(socket, &slices[start..end], &self.heading, 0);
-                    let octets: usize = self.pieces[start..end].iter().map(Range::len).sum();
-                    let octets = octets - crate::vxlan::BYTES;
-                    self.settle(Amount { frames: 1, octets }, fate(outcome));
-                    start = end;
-                }
+                self.send_plainly(socket, slices, io);
             }
-            Err(error) => self.settle(self.amount, fate(Err(error))),
+            Err(error) => self.settle(io, self.amount, Err(reason(&error, io))),
         }
         self.clear();
     }
 
-    fn settle(&self, amount: Amount, outcome: Result<Fate, Reason>) {
-        if outcome.is_ok() {
-            self.heading.vtep.counters.leave(amount);
+    // The same datagrams, one by one.
+    fn send_plainly(&self, socket: &Socket, slices: &[IoSlice], io: &Io) {
+        let mut start = 0;
+        for &end in &self.ends {
+            let octets: usize = slices[start..end].iter().map(|slice| slice.len()).sum();
+            let amount = Amount { frames: 1, octets: octets - vxlan::BYTES };
+            match transmit(socket, &slices[start..end], &self.heading, 0) {
+                Ok(()) => {
+                    // What went plainly shows that it was not the datagrams.
+                    self.heading.vtep.set_takes_bursts(false);
+                    self.settle(io, amount, Ok(Fate::Sent));
+                }
+                Err(error) => self.settle(io, amount, Err(reason(&error, io))),
+            }
+            start = end;
         }
-        if !self.heading.is_copy {
-            self.heading.origin.counters.settle(amount.frames, outcome);
+    }
+
+    fn settle(&self, io: &Io, amount: Amount, outcome: Result<Fate, Reason>) {
+        let heading = &self.heading;
+        if outcome.is_ok() {
+            heading.vtep.counters.leave(amount);
+            heading.network.leave(amount);
+        }
+        if !heading.is_copy {
+            heading.origin.counters.settle(amount.frames, outcome);
+        } else if outcome.is_err() {
+            io.copies_lost.add(amount.frames);
         }
     }
 }
@@ -157,14 +173,14 @@ fn is_burst_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE))
 }
 
-fn fate(outcome: io::Result<()>) -> Result<Fate, Reason> {
-    match outcome {
-        Ok(()) => Ok(Fate::Sent),
-        Err(error) => Err(match error.raw_os_error() {
-            Some(libc::EAGAIN | libc::ENOBUFS) => Reason::UnderlayFull,
-            Some(libc::EMSGSIZE) => Reason::TooBig,
-            _ => Reason::UnderlayError,
-        }),
+fn reason(error: &io::Error, io: &Io) -> Reason {
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Reason::UnderlayFull,
+        Some(libc::EMSGSIZE) => Reason::TooBig,
+        _ => {
+            io.send_errors.add(1);
+            Reason::UnderlayError
+        }
     }
 }
 
@@ -194,7 +210,7 @@ impl Outbox {
         if !lot.takes(octets) {
             lot.send(buffer, senders, io);
         }
-        lot.push(pieces, octets - crate::vxlan::BYTES);
+        lot.push(pieces, octets - vxlan::BYTES);
     }
 
     fn lot(&mut self, heading: &Heading, buffer: &[u8], senders: &Senders, io: &Io) -> usize {

@@ -244,15 +244,6 @@ impl Packet {
         &frame[self.transport..self.transport + octets]
     }
 
-    /// The octet that holds DSCP and ECN.
-    pub fn traffic_class(&self, frame: &[u8]) -> u8 {
-        if self.is_v6 {
-            frame[self.network] << 4 | frame[self.network + 1] >> 4
-        } else {
-            frame[self.network + 1]
-        }
-    }
-
     /// Octets of the TCP header, options included.
     pub fn tcp_header(&self, frame: &[u8]) -> Result<usize, Malformed> {
         let segment = frame.get(self.transport..self.end).ok_or(Malformed)?;
@@ -327,7 +318,6 @@ mod tests {
                 if let Some(packet) = packet {
                     prop_assert!(packet.transport <= packet.end && packet.end <= frame.len());
                     let _ = packet.tcp_header(&frame);
-                    let _ = packet.traffic_class(&frame);
                 }
                 let _ = flow_hash(&frame, packet.as_ref());
             }

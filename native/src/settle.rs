@@ -16,8 +16,13 @@ pub enum Decision {
     Deliver(u32),
     /// To one other host, by its number.
     Send(u32),
-    /// To everybody.
-    Flood,
+    /// A copy to each of these ports and each of these hosts.
+    Flood {
+        /// Ports by id.
+        ports: Vec<u32>,
+        /// Hosts by number.
+        vteps: Vec<u32>,
+    },
     /// This frame goes back to the port that asked.
     Reply(Vec<u8>),
     /// Nowhere.
@@ -35,9 +40,8 @@ pub fn settle(context: Context, egress: &mut Egress, punt: &Punt, decision: Deci
         }
         Origin::Tunnel { vni, from, .. } => {
             let Some(segment) = model.segments.get(&vni) else { return };
-            let vtep = segment.peer(&from).map(|peer| &peer.vtep);
-            let source = Source { network: &segment.counters, vtep };
-            source.settle(1, from_tunnel(context, segment, punt.frame(), &decision));
+            let source = Source { network: &segment.counters, vtep: model.peers.get(&from) };
+            source.settle(1, from_tunnel(context, punt.frame(), &decision));
         }
     }
 }
@@ -59,7 +63,12 @@ fn from_link(
             .vteps
             .get(number as usize)
             .map_or(Outward::Drop(Reason::UnknownVtep), Outward::Send),
-        Decision::Flood => Outward::Flood,
+        Decision::Flood { ports, vteps } => {
+            let ports: Vec<_> = ports.iter().filter_map(|id| model.ports.get(id)).collect();
+            let vteps: Vec<_> =
+                vteps.iter().filter_map(|number| model.vteps.get(*number as usize)).collect();
+            return egress.flood(context, port, segment, &punt.octets, &ports, &vteps);
+        }
         Decision::Drop(reason) => Outward::Drop(reason),
         Decision::Reply(frame) => {
             let outcome = yard::deliver(context, port, &frame).map(|()| Fate::Replied);
@@ -69,22 +78,14 @@ fn from_link(
     egress.carry_out(context, port, segment, &punt.octets, outward);
 }
 
-fn from_tunnel(
-    context: Context,
-    segment: &Segment,
-    frame: &[u8],
-    decision: &Decision,
-) -> Result<Fate, Reason> {
+fn from_tunnel(context: Context, frame: &[u8], decision: &Decision) -> Result<Fate, Reason> {
+    let port = |id| context.view.model.ports.get(id).ok_or(Reason::PortUnknown);
     match decision {
-        Decision::Deliver(id) => {
-            let port = context.view.model.ports.get(id).ok_or(Reason::PortUnknown)?;
-            yard::deliver(context, port, frame).map(|()| Fate::Delivered)
-        }
-        Decision::Flood if segment.ports.is_empty() => Err(Reason::NoReceiver),
-        Decision::Flood => {
-            for port in &segment.ports {
-                // Each link counts what it could not take as such; the frame itself was flooded.
-                let _ = yard::deliver(context, port, frame);
+        Decision::Deliver(id) => yard::deliver(context, port(id)?, frame).map(|()| Fate::Delivered),
+        Decision::Flood { ports, .. } => {
+            for id in ports {
+                let outcome = port(id).and_then(|port| yard::deliver(context, port, frame));
+                context.io.copies_lost.add(usize::from(outcome.is_err()));
             }
             Ok(Fate::Flooded)
         }

@@ -237,7 +237,7 @@ impl Socket {
             let mut burst = Burst {
                 octets: start..start + octets,
                 from: ip_of(&inbox.names[index]),
-                stride: octets,
+                stride: octets.max(1),
                 class: 0,
                 is_truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
             };
@@ -264,12 +264,20 @@ pub struct Burst {
     pub octets: Range<usize>,
     /// Who sent them.
     pub from: IpAddr,
-    /// Octets of each but the last; 0 only for one that is empty.
+    /// Octets of each but the last, at least 1.
     pub stride: usize,
     /// Their traffic class: DSCP and ECN.
     pub class: u8,
     /// There was no room for the end of it.
     pub is_truncated: bool,
+}
+
+impl Burst {
+    /// Leave out the last datagram, which lost its end.
+    pub fn cut_short(&mut self) {
+        let rest = self.octets.len() % self.stride.max(1);
+        self.octets.end -= if rest == 0 { self.stride.min(self.octets.len()) } else { rest };
+    }
 }
 
 /// Room for bursts, used again and again.
@@ -325,7 +333,7 @@ fn read_control(mut control: &[u8], burst: &mut Burst) {
         let value = control.get(HEADER..length.min(control.len())).unwrap_or_default();
         match (level, kind) {
             (libc::SOL_UDP, UDP_GRO) => {
-                burst.stride = int(value, 0).map_or(burst.stride, |stride| stride as usize);
+                burst.stride = int(value, 0).map_or(burst.stride, |stride| stride.max(1) as usize);
             }
             // Of IPv4 it is one octet, of IPv6 an int; the first octet on a little-endian machine.
             (libc::IPPROTO_IP, libc::IP_TOS) => burst.class = value.first().copied().unwrap_or(0),
