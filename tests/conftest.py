@@ -4,6 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster
+from hypothesis import HealthCheck, settings
+
+# No test depends on absolute speed, so neither does a property. On CI hypothesis's own profile for
+# it, which repeats its examples, stays the base.
+settings.register_profile(
+    "patient", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("patient")
 
 WAITS = ("time.", "socket.", "os.read", "os.write", "builtins.input")
 """The calls that wait for somebody else. Files may be touched on the loop: at start, and rarely."""

@@ -61,7 +61,7 @@ def problem_with(words: list[str]) -> str | None:
     rest = words[1:]
     while rest and rest[0] in getattr(command, "commands", {}):
         command = command.commands[rest.pop(0)]
-    if hasattr(command, "commands"):
+    if hasattr(command, "commands") and not (rest and rest[0].startswith("-")):
         return "no such command"
     known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
     unknown = [

@@ -89,7 +89,7 @@ class Datagrams:
             if len(self._inbox) >= INBOX_MAX:
                 self._counters["datagrams_shed_in"] += 1
                 continue
-            host, port = cast("tuple[str, int]", source[:2])
+            host, port = cast("tuple[str, int]", source)[:2]
             self._inbox.append((data, from_socket(host, port)))
             self._schedule()
 
