@@ -13,8 +13,8 @@ from benchmarks.peers.vxnet import Vxnet
 from benchmarks.peers.wireguard import WireGuard
 from benchmarks.questions.base import Question
 from benchmarks.questions.connections import Connections
+from benchmarks.questions.footprint import Footprint
 from benchmarks.questions.latency import Latency
-from benchmarks.questions.memory import Memory
 from benchmarks.questions.packets import Packets
 from benchmarks.questions.tcp import Tcp
 
@@ -45,10 +45,10 @@ QUESTIONS: tuple[Question, ...] = (
     Latency("rtt", "RTT idle"),
     Latency("rtt-loaded", "RTT beside TCP", loaded=True),
     Connections(),
-    Memory(),
+    Footprint(),
     Tcp("tcp-1400", "TCP, underlay MTU 1400", underlay_mtu=1400),
     Tcp("tcp-9000", "TCP, underlay MTU 9000", underlay_mtu=9000),
 )
 
 THROUGHPUT = ("tcp-1", "tcp-4", "udp-64", "rtt")
-QUICK = ("tcp-1", "tcp-8", "udp-64", "rtt", "memory")
+QUICK = ("tcp-1", "tcp-8", "udp-64", "rtt", "footprint")

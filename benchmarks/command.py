@@ -186,7 +186,8 @@ def _tell(results: Results, json: Path | None, markdown: bool) -> None:
     else:
         if json is not None:
             json.write_bytes(results.document())
-        for grid in tables.grids(results):
+        goals = tables.goals(results)
+        for grid in [*tables.grids(results), *([goals] if goals else [])]:
             if markdown:
                 sys.stdout.write(tables.markdown(grid) + "\n")
             else:

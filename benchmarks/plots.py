@@ -1,6 +1,6 @@
 """Results as pictures (PNG): bars a peer, vxnet's own in colour, whiskers from low to high."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 from matplotlib.axes import Axes
@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from benchmarks.questions.base import Metric
-from benchmarks.results import Answer, Results
+from benchmarks.results import Results
+from benchmarks.stats import Summary
 from benchmarks.tables import number
 
 __all__ = ["HEADLINE", "bars", "headline"]
@@ -25,15 +26,22 @@ DPI = 150
 
 
 def bars(results: Results, metrics: Sequence[Metric]) -> bytes | None:
-    """One picture with a panel a metric, side by side; None when nobody answered."""
-    answered = [(metric, found) for metric in metrics if (found := _answers(results, metric))]
-    if not answered:
+    """One picture with a panel a metric, side by side; None when nobody answered.
+
+    A peer has the same line in all panels, and the lines are in the order of the first metric.
+    """
+    metrics = [metric for metric in metrics if _answers(results, metric)]
+    if not metrics:
         return None
-    height = 0.9 + 0.34 * max(len(found) for _, found in answered)
-    figure = Figure(figsize=(4.6 * len(answered), height), dpi=DPI, layout="constrained")
-    panels = figure.subplots(1, len(answered), squeeze=False)[0]
-    for panel, (metric, found) in zip(panels, answered, strict=True):
-        _draw(panel, results, metric, found)
+    peers = _order(results, metrics)
+    size = (2.2 + 2.9 * len(metrics), 0.8 + 0.29 * len(peers))
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
+    panels = figure.subplots(1, len(metrics), squeeze=False, sharey=True)[0]
+    for panel, metric in zip(panels, metrics, strict=True):
+        _draw(panel, metric, peers, _answers(results, metric))
+    titles = {peer.name: peer.title for peer in results.peers}
+    panels[0].set_yticks(range(len(peers)), [titles[peer] for peer in peers], size=9, color=INK)
+    panels[0].invert_yaxis()
     picture = BytesIO()
     figure.savefig(picture, format="png")
     return picture.getvalue()
@@ -45,37 +53,41 @@ def headline(results: Results) -> bytes | None:
     return bars(results, [by_key[key] for key in HEADLINE if key in by_key])
 
 
-def _answers(results: Results, metric: Metric) -> list[Answer]:
-    """Best first."""
-    found = [a for p in results.peers if (a := results.answer(p.name, metric.key)) is not None]
-    return sorted(found, key=lambda a: a.value.median, reverse=metric.higher_is_better)
+def _answers(results: Results, metric: Metric) -> dict[str, Summary]:
+    found = {peer.name: results.answer(peer.name, metric.key) for peer in results.peers}
+    return {name: answer.value for name, answer in found.items() if answer is not None}
 
 
-def _draw(panel: Axes, results: Results, metric: Metric, answers: Sequence[Answer]) -> None:
-    titles = {peer.name: peer.title for peer in results.peers}
-    medians = [answer.value.median for answer in answers]
-    whiskers = [
-        [answer.value.median - answer.value.low for answer in answers],
-        [answer.value.high - answer.value.median for answer in answers],
-    ]
-    places = range(len(answers))
-    panel.barh(places, medians, color=[_colour(a.peer) for a in answers], height=0.72)
-    panel.errorbar(
-        medians, places, xerr=whiskers, fmt="none", ecolor=INK, elinewidth=0.8, capsize=2
-    )
-    longest = max(answer.value.high for answer in answers) or 1.0
-    for place, answer in zip(places, answers, strict=True):
-        text = number(answer.value.median, metric)
-        panel.text(answer.value.high + longest * 0.02, place, text, va="center", color=INK, size=8)
-    panel.set_yticks(places, [titles[answer.peer] for answer in answers], size=8, color=INK)
-    panel.invert_yaxis()
-    panel.set_xlim(0, longest * 1.2)
+def _order(results: Results, metrics: Sequence[Metric]) -> list[str]:
+    """Best first, by the first metric; then those that have an answer to others only."""
+    first = _answers(results, metrics[0])
+    better = metrics[0].higher_is_better
+    ranked = sorted(first, key=lambda name: first[name].median, reverse=better)
+    others = {name for metric in metrics for name in _answers(results, metric)} - set(ranked)
+    return [*ranked, *sorted(others)]
+
+
+def _draw(
+    panel: Axes, metric: Metric, peers: Sequence[str], answers: Mapping[str, Summary]
+) -> None:
+    longest = max(value.high for value in answers.values()) or 1.0
+    for place, peer in enumerate(peers):
+        if (value := answers.get(peer)) is None:
+            continue
+        panel.barh(place, value.median, color=_colour(peer), height=0.72)
+        whisker = [[value.median - value.low], [value.high - value.median]]
+        panel.errorbar(
+            value.median, place, xerr=whisker, fmt="none", ecolor=INK, elinewidth=0.8, capsize=2
+        )
+        text = number(value.median, metric)
+        panel.text(value.high + longest * 0.03, place, text, va="center", color=INK, size=9)
+    panel.set_xlim(0, longest * 1.3)
     better = "more" if metric.higher_is_better else "less"
     panel.set_title(
-        f"{metric.topic}: {metric.label}, {metric.unit} ({better} is better)", size=9, color=INK
+        f"{metric.topic}\n{metric.label}, {metric.unit} ({better} is better)", size=9, color=INK
     )
-    panel.tick_params(axis="x", labelsize=7, colors=INK)
-    panel.xaxis.set_major_locator(MaxNLocator(5))
+    panel.tick_params(axis="x", labelsize=8, colors=INK)
+    panel.xaxis.set_major_locator(MaxNLocator(4))
     panel.xaxis.set_major_formatter(lambda value, _place: f"{value:,g}")
     panel.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):

@@ -62,6 +62,9 @@ def _body(results: Results) -> Iterator[str]:
     first = plots.headline(results)
     if first is not None:
         yield _image(first, "The headline: throughput, small datagrams and round trips")
+    goals = tables.goals(results)
+    if goals is not None:
+        yield f"<h2>{_text(goals.title)}</h2>\n{_table(goals)}"
     topics = tables.topics(results)
     for grid in tables.grids(results):
         yield f"<h2>{_text(grid.title)}</h2>\n"

@@ -1,6 +1,5 @@
 """What a run found out: every single measurement, and what follows from all of them."""
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -64,11 +63,11 @@ class Results(msgspec.Struct):
 
     def answer(self, peer: str, metric: str) -> Answer | None:
         """The medians; None when the peer never answered."""
-        values = self._by_round(peer, metric)
+        values = self.by_round(peer, metric)
         value = summary(list(values.values()))
         if value is None:
             return None
-        ratio = summary(ratios(values, self._by_round(self.baseline, metric)))
+        ratio = summary(ratios(values, self.by_round(self.baseline, metric)))
         return Answer(peer, metric, value, None if peer == self.baseline else ratio)
 
     def answers(self) -> list[Answer]:
@@ -76,11 +75,10 @@ class Results(msgspec.Struct):
         found = (self.answer(p.name, metric.key) for metric in self.metrics for p in self.peers)
         return [answer for answer in found if answer is not None]
 
-    def _by_round(self, peer: str, metric: str) -> dict[int, float]:
-        return {m.round: m.value for m in self._of(peer, metric)}
-
-    def _of(self, peer: str, metric: str) -> Iterable[Measurement]:
-        return (m for m in self.measurements if m.peer == peer and m.metric == metric)
+    def by_round(self, peer: str, metric: str) -> dict[int, float]:
+        """What a peer reached in each round it has an answer of."""
+        found = (m for m in self.measurements if m.peer == peer and m.metric == metric)
+        return {m.round: m.value for m in found}
 
     def document(self) -> bytes:
         """The run as JSON, answers included."""

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.goals import verdicts
 from benchmarks.questions.base import Metric
 from benchmarks.results import Results
 from benchmarks.stats import Summary
 
-__all__ = ["Grid", "caption", "failures", "grids", "markdown", "number", "show", "topics"]
+__all__ = ["Grid", "caption", "failures", "goals", "grids", "markdown", "number", "show", "topics"]
 
 
 WIDE = 200  # columns; no table needs as many
@@ -36,6 +37,15 @@ def grids(results: Results) -> Iterator[Grid]:
         ]
         if rows:
             yield Grid(topic, ["", *(column.heading for column in columns)], rows)
+
+
+def goals(results: Results) -> Grid | None:
+    """What vxnet is held to, and whether this run shows it; None when it says nothing of that."""
+    rows = [
+        (v.goal.title, f"{v.value:.2f}", f"{v.goal.must:g}", f"{v.goal.aim:g}", v.word)
+        for v in verdicts(results)
+    ]
+    return Grid("Goals", ("", "median", "must", "aim", ""), rows) if rows else None
 
 
 def topics(results: Results) -> dict[str, list[Metric]]:

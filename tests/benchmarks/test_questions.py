@@ -1,11 +1,12 @@
 """What questions make of what the tools and the kernel say."""
 
 import json
+import os
 
 import pytest
 
 from benchmarks.catalogue import PEERS, QUESTIONS, QUICK, THROUGHPUT
-from benchmarks.questions.memory import proportional_bytes
+from benchmarks.questions.footprint import proportional_bytes, run_ns
 from benchmarks.questions.tcp import received_bytes
 from vxnet.errors import HostError
 
@@ -33,6 +34,12 @@ def test_memory_is_the_proportional_set_size() -> None:
     assert proportional_bytes("Rss:  900 kB\nPss:     123 kB\nPss_Anon: 7 kB\n") == 123 * 1024
     with pytest.raises(ValueError, match="no Pss"):
         proportional_bytes("Rss: 1 kB\n")
+
+
+def test_the_run_time_of_a_process_grows_as_it_works() -> None:
+    before = run_ns(os.getpid())
+    sum(range(300_000))
+    assert run_ns(os.getpid()) > before
 
 
 def test_every_name_and_every_metric_is_given_once() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.questions.footprint import Footprint
 from benchmarks.results import Results
 from vxnet.demo.leftovers import prefixes
 
@@ -14,21 +15,34 @@ pytestmark = pytest.mark.netns
 ROOT = Path(__file__).parents[2]
 
 
+def bench(module: str, *words: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", module, *map(str, words)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
 def test_a_short_run_answers_every_question_and_leaves_nothing_behind(tmp_path: Path) -> None:
     before = set(prefixes())
-    words = ["--peer", "kernel", "--rounds", "1", "--seconds", "1", "--report", str(tmp_path)]
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks", *words],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    words = ("--peer", "kernel", "--rounds", 1, "--seconds", 1, "--report", tmp_path)
+    done = bench("benchmarks", *words)
     assert done.returncode == 0, done.stderr
     results = Results.load(tmp_path / "results.json")
-    asked = {metric.key for metric in results.metrics if metric.key != "memory.mb"}
+    asked = {metric.key for metric in results.metrics if metric.topic != Footprint().title}
     answers = {answer.metric: answer.value.median for answer in results.answers()}
     assert set(answers) == asked  # kernel VXLAN has no programs to weigh
     assert all(value > 0 for key, value in answers.items() if not key.endswith(".lost"))
     assert (tmp_path / "report.html").exists()
     assert set(prefixes()) <= before
+
+
+def test_a_table_of_a_thousand_entries_is_programmed_weighed_and_replaced(tmp_path: Path) -> None:
+    words = ("--peer", "pure-1000", "--question", "table", "--question", "upheaval")
+    done = bench("benchmarks.scale", *words, "--quick", "--json", tmp_path / "run.json")
+    assert done.returncode == 0, done.stderr
+    answers = {a.metric: a.value.median for a in Results.load(tmp_path / "run.json").answers()}
+    assert set(answers) == {
+        "table.programming",
+        "table.bytes",
+        "upheaval.p50",
+        "upheaval.longest",
+    }
+    assert answers["upheaval.longest"] >= answers["upheaval.p50"] > 0

@@ -1,0 +1,83 @@
+"""What vxnet is held to, worked out from a run: ratios within each round, and their median."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from benchmarks.results import Results
+
+__all__ = ["GOALS", "Goal", "Verdict", "verdicts"]
+
+PLAIN_TUNNELS = ("ovs", "fastd", "tinc", "openvpn")
+USER_SPACE = (*PLAIN_TUNNELS, "wireguard-go", "nebula", "n2n")
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One of ours beside the best of others: at least `must`, or at most where less is better."""
+
+    title: str
+    metric: str
+    ours: str
+    others: tuple[str, ...]
+    must: float
+    aim: float
+    less_is_better: bool = False
+    difference: bool = False  # what ours takes more, instead of how many times as much
+
+    def value(self, ours: float, others: Sequence[float]) -> float:
+        """What one round says."""
+        best = min(others) if self.less_is_better else max(others)
+        return ours - best if self.difference else ours / best
+
+    def holds(self, value: float, bound: float) -> bool:
+        """Whether a value keeps to `must` or `aim`."""
+        return value <= bound if self.less_is_better else value >= bound
+
+
+NATIVE, PURE, KERNEL = "vxnet-native", "vxnet-pure", ("kernel",)
+
+GOALS = (
+    Goal("native / kernel VXLAN, TCP 1 stream", "tcp-1.gbps", NATIVE, KERNEL, 0.70, 1.0),
+    Goal("native / Docker overlay, TCP 1 stream", "tcp-1.gbps", NATIVE, ("docker",), 0.80, 1.2),
+    Goal("native / best plain tunnel, TCP 1 stream", "tcp-1.gbps", NATIVE, PLAIN_TUNNELS, 9, 14),
+    Goal("native / kernel VXLAN, 64-byte datagrams", "udp-64.pps", NATIVE, KERNEL, 1.0, 2.0),
+    Goal("native - kernel VXLAN, RTT p50, µs", "rtt.p50", NATIVE, KERNEL, 60, 25, True, True),
+    Goal("native / kernel VXLAN, CPU for a GB", "tcp-1.cpu", NATIVE, KERNEL, 2.0, 1.3, True),
+    Goal("pure / best in user space, TCP 1 stream", "tcp-1.gbps", PURE, USER_SPACE, 1.5, 3),
+    Goal("pure / kernel VXLAN, TCP 1 stream", "tcp-1.gbps", PURE, KERNEL, 0.08, 0.15),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A goal, and what the run says of it."""
+
+    goal: Goal
+    value: float
+
+    @property
+    def word(self) -> str:
+        """For a table."""
+        if self.goal.holds(self.value, self.goal.aim):
+            return "as aimed"
+        return "met" if self.goal.holds(self.value, self.goal.must) else "missed"
+
+
+def verdicts(results: Results) -> Iterator[Verdict]:
+    """All goals that the run has something to say of."""
+    for goal in GOALS:
+        ours = results.by_round(goal.ours, goal.metric)
+        others = [results.by_round(peer, goal.metric) for peer in goal.others]
+        values = list(_values(goal, ours, others))
+        if values:
+            yield Verdict(goal, median(values))
+
+
+def _values(
+    goal: Goal, ours: Mapping[int, float], others: Sequence[Mapping[int, float]]
+) -> Iterator[float]:
+    for number, value in ours.items():
+        beside = [other[number] for other in others if number in other]
+        if beside:
+            yield goal.value(value, beside)
