@@ -10,7 +10,7 @@ from collections.abc import Callable
 from vxnet.switch.actions import Action, Deliver, Drop, Flood, PortId
 from vxnet.switch.forward import Switch
 from vxnet.switch.model import Peer, Port, Segment, SetPeers
-from vxnet.wire import arp, ethernet, flow, ip, nd, transport, virtio, vxlan
+from vxnet.wire import arp, ethernet, flow, ip, membership, nd, transport, virtio, vxlan
 from vxnet.wire.addr import Vni, Vtep, parse_ip, parse_mac
 from vxnet.wire.checksum import checksum, total
 from vxnet.wire.ip import Protocol
@@ -21,16 +21,9 @@ __all__ = ["TARGETS"]
 def _nd(data: bytes) -> None:
     frame = bytearray(data)
     packet = ip.locate(frame)
-    if packet is None:
-        return
-    size = packet.end - packet.transport
-    if packet.version == 6 and packet.protocol == Protocol.ICMPV6 and size >= 4:
-        # No fuzzer guesses a checksum: put the right one in, so that it gets behind that.
-        frame[packet.transport + 2 : packet.transport + 4] = bytes(2)
-        pseudo = ip.pseudo_header(*ip.addresses(frame, packet), packet.protocol, size)
-        right = checksum(frame[packet.transport : packet.end], total(pseudo))
-        frame[packet.transport + 2 : packet.transport + 4] = right.to_bytes(2, "big")
-    nd.parse(frame, packet)
+    if packet is not None:
+        _complete_icmpv6(frame, packet)
+        nd.parse(frame, packet)
 
 
 def _ip(data: bytes) -> None:
@@ -39,6 +32,34 @@ def _ip(data: bytes) -> None:
         assert packet.network < packet.transport <= packet.end <= len(data)
         source, destination = ip.addresses(data, packet)
         assert len(source) == len(destination) == (4 if packet.version == 4 else 16)
+
+
+def _membership(data: bytes) -> None:
+    frame = bytearray(data)
+    packet = ip.locate(frame)
+    if packet is None:
+        return
+    if packet.protocol == Protocol.IGMP:
+        _complete(frame, packet, start=0)
+    elif packet.version == 6:
+        frame[packet.network + 7] = 1
+    _complete_icmpv6(frame, packet)
+    membership.parse(frame, packet)
+
+
+def _complete_icmpv6(frame: bytearray, packet: ip.Packet) -> None:
+    if packet.version == 6 and packet.protocol == Protocol.ICMPV6:
+        size = packet.end - packet.transport
+        pseudo = ip.pseudo_header(*ip.addresses(frame, packet), packet.protocol, size)
+        _complete(frame, packet, start=total(pseudo))
+
+
+def _complete(frame: bytearray, packet: ip.Packet, start: int) -> None:
+    """Put the right checksum in: no fuzzer guesses one, and it is to get behind that."""
+    if packet.end - packet.transport >= 4:
+        field = slice(packet.transport + 2, packet.transport + 4)
+        frame[field] = bytes(2)
+        frame[field] = checksum(frame[packet.transport : packet.end], start).to_bytes(2, "big")
 
 
 def _transport(data: bytes) -> None:
@@ -82,6 +103,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "ethernet": ethernet.payload,
     "flow": _flow,
     "ip": _ip,
+    "membership": _membership,
     "nd": _nd,
     "switch": _switch,
     "transport": _transport,

@@ -4,8 +4,8 @@ from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
 from vxnet.switch.actions import Action, Flood, PortId, SwitchEvent
-from vxnet.switch.fdb import Limits
 from vxnet.switch.forward import Switch
+from vxnet.switch.limits import Limits
 from vxnet.switch.model import Change, FdbRow, Peer, Port, Segment, SetEntry, SetPeers
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep, parse_ip
 

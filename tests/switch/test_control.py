@@ -20,7 +20,7 @@ from tests.switch.site import (
 )
 from vxnet.errors import StateError
 from vxnet.switch.actions import Deliver, Drop, DropReason, Forgotten, Learned, Moved, Send
-from vxnet.switch.fdb import Limits
+from vxnet.switch.limits import Limits
 from vxnet.switch.model import Peer, Port, RemoveEntry, Segment, SetEntry, SetPeers
 from vxnet.wire.addr import BROADCAST, Mac, Vtep
 

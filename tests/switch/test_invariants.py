@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 
 from tests.switch.site import BLUE, FOREIGN, P1, P2, P3, PEER, RED, STRANGER, frame, ip, mac, tagged
 from vxnet.switch.actions import Deliver, Drop, Flood, PortId, Reply, Send
-from vxnet.switch.fdb import Limits
 from vxnet.switch.forward import Switch
+from vxnet.switch.limits import Limits
 from vxnet.switch.model import Peer, Port, RemoveEntry, Segment, SetEntry, SetPeers
 from vxnet.wire import arp, nd
 from vxnet.wire.addr import BROADCAST, Ip, Mac, Vni, Vtep

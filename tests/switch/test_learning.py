@@ -18,7 +18,7 @@ from tests.switch.site import (
     mac,
 )
 from vxnet.switch.actions import Deliver, Drop, DropReason, Forgotten, Learned, Send
-from vxnet.switch.fdb import Limits
+from vxnet.switch.limits import Limits
 from vxnet.switch.model import Peer, Segment, SetPeers
 
 

@@ -16,7 +16,7 @@ from scapy.packet import Packet as Layer
 
 from tests.switch.site import BLUE, FOREIGN, P1, P2, PEER, A, B, C, D, Site, frame, ip, tagged
 from vxnet.switch.actions import Deliver, Flood, Learned, Reply, Send
-from vxnet.switch.fdb import Limits
+from vxnet.switch.limits import Limits
 from vxnet.switch.model import Port, RemoveEntry
 from vxnet.wire import arp, nd
 from vxnet.wire.addr import BROADCAST, Ip, Mac

@@ -11,9 +11,11 @@ __all__ = [
     "Deliver",
     "Drop",
     "DropReason",
+    "DuplicateIp",
     "Flood",
     "Forgotten",
     "Learned",
+    "Looped",
     "Moved",
     "PortId",
     "Reply",
@@ -40,6 +42,7 @@ class DropReason(StrEnum):
     VLAN_TAGGED = "vlan_tagged"
     SOURCE_MAC_INVALID = "source_mac_invalid"  # group, zero, or one of our own from a tunnel
     PORT_SECURITY = "port_security"
+    LOOPED = "looped"  # its port is blocked, as it is joined to another behind our back
     ECN_CONGESTED = "ecn_congested"  # RFC 6040: outer CE on an inner Not-ECT
     # the decision
     SAME_PORT = "same_port"  # its destination is where it came from
@@ -124,4 +127,26 @@ class Forgotten:
     port: PortId
 
 
-SwitchEvent = Learned | Moved | Forgotten
+@dataclass(frozen=True, slots=True)
+class DuplicateIp:
+    """Two stations say they have one address; `other` had it before `mac` said so."""
+
+    vni: Vni
+    ip: Ip
+    mac: Mac
+    at: PortId | Vtep
+    other: Mac
+    other_at: PortId | Vtep
+
+
+@dataclass(frozen=True, slots=True)
+class Looped:
+    """A station kept changing between two ports: they are joined outside. `port` is blocked now."""
+
+    vni: Vni
+    mac: Mac
+    port: PortId
+    other: PortId
+
+
+SwitchEvent = Learned | Moved | Forgotten | DuplicateIp | Looped

@@ -10,11 +10,12 @@ from struct import error
 from vxnet.errors import StateError, WireError
 from vxnet.switch import neighbours
 from vxnet.switch.actions import Action, Drop, DropReason, PortId, SwitchEvent
-from vxnet.switch.fdb import Limits
 from vxnet.switch.journal import Journal
+from vxnet.switch.limits import Limits
 from vxnet.switch.model import Change, FdbRow, Port, RemoveEntry, Segment, SetEntry, SetPeers
 from vxnet.switch.neighbours import MAY_BE_ND
-from vxnet.switch.segment import Domain, LocalPort, RemotePeer
+from vxnet.switch.places import LocalPort, RemotePeer
+from vxnet.switch.segment import Domain
 from vxnet.wire import ethernet
 from vxnet.wire.addr import Ip, Vni
 from vxnet.wire.ethernet import VLAN_ETHERTYPES, Buffer, Ethertype
@@ -30,7 +31,6 @@ _FRAME_MALFORMED = _DROPS[DropReason.FRAME_MALFORMED]
 _FRAME_SHORT = _DROPS[DropReason.FRAME_SHORT]
 _PORT_UNKNOWN = _DROPS[DropReason.PORT_UNKNOWN]
 _SAME_PORT = _DROPS[DropReason.SAME_PORT]
-_UNKNOWN_UNICAST = _DROPS[DropReason.UNKNOWN_UNICAST]
 _UNKNOWN_VNI = _DROPS[DropReason.UNKNOWN_VNI]
 _UNKNOWN_VTEP = _DROPS[DropReason.UNKNOWN_VTEP]
 _VLAN_TAGGED = _DROPS[DropReason.VLAN_TAGGED]
@@ -66,20 +66,20 @@ class Switch:
         if known is not None and known.place is local:
             known.seen = now
         else:
-            refusal = local.domain.admit(local, source, known, now)
+            refusal = self._domains[local.port.vni].admit(local, source, known, now)
             if refusal is not None:
                 return refusal
         if ethertype != _IPV4 and (
             ethertype != _IPV6 or len(frame) <= _NEXT_HEADER or frame[_NEXT_HEADER] in MAY_BE_ND
         ):
-            verdict = _inspect(local, frame, destination, source, ethertype, now)
+            domain = self._domains[local.port.vni]
+            verdict = _inspect(domain, local, frame, destination, source, ethertype, now)
             if verdict is not None:
                 return verdict
         target = stations.get(destination)
         if target is None:
-            if not destination[0] & 1 and not local.domain.segment.flood_unknown:
-                return _UNKNOWN_UNICAST
-            return local.domain.flood_from(local)
+            domain = self._domains[local.port.vni]
+            return domain.flooding.outward(local, destination, ethertype, frame, now)
         if target.place is local:
             return _SAME_PORT
         return target.action
@@ -116,12 +116,10 @@ class Switch:
             if ethertype in VLAN_ETHERTYPES and not domain.segment.vlan_transparent:
                 return _VLAN_TAGGED
             if remote.learning:
-                _listen(domain, remote, frame, source)
+                _listen(domain, remote, frame, source, now)
         target = stations.get(destination)
         if target is None:
-            if not destination[0] & 1 and not domain.segment.flood_unknown:
-                return _UNKNOWN_UNICAST
-            return domain.flood_in()
+            return domain.flooding.inward(remote, destination, ethertype, frame, now)
         return target.inward
 
     # What exists
@@ -132,7 +130,7 @@ class Switch:
         if domain is None:
             self._domains[segment.vni] = Domain(segment, self._limits, self._journal)
         else:
-            domain.segment = segment
+            domain.configure(segment)
 
     def remove_segment(self, vni: Vni) -> None:
         """Forget a network and its entries. Raises StateError while it has ports."""
@@ -158,7 +156,7 @@ class Switch:
         """Let a port go, and forget what was behind it. Unknown ids are ignored."""
         local = self._ports.pop(port_id, None)
         if local is not None:
-            local.domain.remove_port(port_id)
+            self._domains[local.port.vni].remove_port(port_id)
 
     def program(self, changes: Iterable[Change]) -> None:
         """Apply what the control plane says, in order. Unknown VNIs are ignored."""
@@ -193,6 +191,7 @@ class Switch:
 
 
 def _inspect(
+    domain: Domain,
     local: LocalPort,
     frame: Buffer,
     destination: bytes,
@@ -201,7 +200,7 @@ def _inspect(
     now: float,
 ) -> Action | None:
     """A local port's frame that is tagged, or may be ARP or ND. None sends it on its way."""
-    if ethertype in VLAN_ETHERTYPES and not local.domain.segment.vlan_transparent:
+    if ethertype in VLAN_ETHERTYPES and not domain.segment.vlan_transparent:
         return _VLAN_TAGGED
     try:
         notice = neighbours.read(frame)
@@ -210,14 +209,14 @@ def _inspect(
         return _FRAME_MALFORMED if local.port.mac is not None else None
     if notice is None:
         return None
-    return local.domain.heed(local, source, destination, notice, now)
+    return domain.heed(local, source, destination, notice, now)
 
 
-def _listen(domain: Domain, remote: RemotePeer, frame: Buffer, source: bytes) -> None:
+def _listen(domain: Domain, remote: RemotePeer, frame: Buffer, source: bytes, now: float) -> None:
     """A learning peer's frame that may be ARP or ND."""
     try:
         notice = neighbours.read(frame)
     except WireError:
         return  # its receivers discard it
     if notice is not None:
-        domain.heed_remote(remote, source, notice)
+        domain.heed_remote(remote, source, notice, now)

@@ -26,6 +26,7 @@ class Segment:
     learning: bool = True  # learn stations from data, for peers that say so
     flood_unknown: bool = True
     suppress_neighbours: bool = True  # answer ARP and ND for known addresses here
+    snoop_multicast: bool = True  # once a querier is seen, streams go only to who listens
     vlan_transparent: bool = False
     strict_reserved: bool = False
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from vxnet.switch.fdb import Station
+from vxnet.switch.places import Station
 from vxnet.wire import arp, ethernet, ip, nd
 from vxnet.wire.addr import Ip, Mac
 from vxnet.wire.ethernet import Buffer, Ethertype

@@ -1,58 +1,38 @@
-"""One network on this host: its ports, its peers, its stations, and who hears a flooded frame."""
+"""One network on this host: its ports, its peers, and what is believed of its stations."""
 
 from vxnet.errors import StateError
 from vxnet.switch.actions import (
     Deliver,
     Drop,
     DropReason,
-    Flood,
+    DuplicateIp,
     Forgotten,
     Learned,
+    Looped,
     Moved,
     PortId,
     Reply,
     Send,
 )
-from vxnet.switch.bucket import TokenBucket
-from vxnet.switch.fdb import Fdb, Limits, Place, Source, Station
+from vxnet.switch.contention import Contention
+from vxnet.switch.fdb import Fdb
+from vxnet.switch.flooding import Flooding
 from vxnet.switch.journal import Journal
+from vxnet.switch.limits import Limits
+from vxnet.switch.loops import Flaps
 from vxnet.switch.model import FdbRow, Peer, Port, Segment, SetEntry
 from vxnet.switch.neighbours import Neighbours, Notice, answer, is_link_local
+from vxnet.switch.places import LocalPort, Place, RemotePeer, Source, Station
 from vxnet.wire.addr import Ip, Mac, Vtep, format_mac, is_group
 
-__all__ = ["Domain", "LocalPort", "RemotePeer"]
+__all__ = ["Domain"]
 
 _NO_MAC = bytes(6)
 _TOLD_AGAIN_S = 1.0  # how often the same station is reported as moved
 
-_NO_RECEIVER = Drop(DropReason.NO_RECEIVER)
+_LOOPED = Drop(DropReason.LOOPED)
 _PORT_SECURITY = Drop(DropReason.PORT_SECURITY)
 _SOURCE_MAC_INVALID = Drop(DropReason.SOURCE_MAC_INVALID)
-
-
-class LocalPort(Place):
-    """A port of this host, and what the frame path needs to know of its network."""
-
-    __slots__ = ("bucket", "domain", "flood", "port", "stations")
-
-    def __init__(self, port: Port, domain: "Domain", limits: Limits) -> None:
-        super().__init__(Deliver(port.id), limits.learned_per_port_max)
-        self.port = port
-        self.domain = domain
-        self.stations = domain.fdb.stations
-        self.bucket = TokenBucket(limits.news_per_s, limits.news_burst)
-        self.flood: Flood | Drop | None = None
-
-
-class RemotePeer(Place):
-    """Another VTEP that has the network."""
-
-    __slots__ = ("learning", "vtep")
-
-    def __init__(self, vtep: Vtep, limits: Limits) -> None:
-        super().__init__(Send(vtep), limits.learned_per_peer_max)
-        self.vtep = vtep
-        self.learning = False
 
 
 class Domain:
@@ -64,11 +44,16 @@ class Domain:
         self.neighbours = Neighbours(limits.ips_per_station_max)
         self.ports: dict[PortId, LocalPort] = {}
         self.peers: dict[Ip, RemotePeer] = {}
+        self.flooding = Flooding(segment, self.ports, self.peers, limits)
         self.refused = 0  # stations not learned because a limit was reached
         self._limits = limits
         self._journal = journal
-        self._flood_in: Flood | Drop | None = None
+        self._contention = Contention(limits)
         self._tunnels: dict[Vtep, RemotePeer] = {}  # to peers, and to where entries point
+
+    def configure(self, segment: Segment) -> None:
+        """Change the settings."""
+        self.segment = self.flooding.segment = segment
 
     # What belongs to the network
 
@@ -85,9 +70,9 @@ class Domain:
                     f"port {port.id} cannot have the MAC {format_mac(port.mac)}: "
                     f"another port of network {port.vni} has it"
                 )
-        local = self.ports[port.id] = LocalPort(port, self, self._limits)
+        local = self.ports[port.id] = LocalPort(port, self.fdb.stations, self._limits)
         self._assign(local)
-        self._rewire()
+        self.flooding.rewire()
         return local
 
     def remove_port(self, port_id: PortId) -> None:
@@ -95,22 +80,27 @@ class Domain:
         local = self.ports.pop(port_id)
         for station in [station for station in self.fdb if station.place is local]:
             self._forget(station)
-        self._rewire()
+        self.flooding.forget(local)
+        self.flooding.rewire()
 
     def set_peers(self, peers: tuple[Peer, ...]) -> None:
         """Replace the set of other VTEPs; what was learned from those that left is forgotten."""
-        before, self.peers = self.peers, {}
+        before = dict(self.peers)
+        self.peers.clear()
         for peer in peers:
             remote = self._tunnel(peer.vtep)
             remote.learning = peer.learning
             self.peers[peer.vtep.ip] = remote
         for remote in before.values():
-            if not remote.learning or self.peers.get(remote.vtep.ip) is not remote:
-                for station in list(remote.learned.values()):
+            is_gone = self.peers.get(remote.vtep.ip) is not remote
+            if is_gone or not remote.learning:
+                for station in self.fdb.learned(remote):
                     self._forget(station)
+            if is_gone:
+                self.flooding.forget(remote)
         in_use = {station.place for station in self.fdb} | {*self.peers.values()}
         self._tunnels = {vtep: tunnel for vtep, tunnel in self._tunnels.items() if tunnel in in_use}
-        self._rewire()
+        self.flooding.rewire()
 
     def set_entry(self, entry: SetEntry) -> None:
         """The control plane holds a station at a VTEP; groups and zero are nobody's and ignored."""
@@ -131,10 +121,15 @@ class Domain:
                 self._assign(local)
 
     def expire(self, now: float) -> None:
-        """Forget the learned stations that were silent for too long."""
-        places = [*self.ports.values(), *self.peers.values()]
-        for station in self.fdb.stale(places, now):
+        """Forget what was not heard again for too long, and unblock ports that waited enough."""
+        for station in self.fdb.stale(now):
             self._forget(station)
+        self.flooding.expire(now)
+        for local in self.ports.values():
+            if local.blocked_until is not None and now >= local.blocked_until:
+                local.blocked_until = None
+                local.stations = self.fdb.stations
+                self.flooding.rewire()
 
     def rows(self, now: float) -> list[FdbRow]:
         """The forwarding table, for people."""
@@ -157,6 +152,8 @@ class Domain:
         self, local: LocalPort, source: bytes, known: Station | None, now: float
     ) -> Drop | None:
         """A port sends from a MAC that the table does not have behind it: learn, or refuse."""
+        if local.blocked_until is not None:
+            return _LOOPED
         assigned = local.port.mac
         if assigned is not None:
             if source != assigned:
@@ -165,10 +162,12 @@ class Domain:
             return _SOURCE_MAC_INVALID
         if known is None:
             self._learn_local(local, Mac(source), now)
-        elif known.source is Source.CONTROL:
-            self._tell_moved(local, known, now)
         elif known.source is Source.LOCAL:
             return _PORT_SECURITY  # another port's own
+        elif self._is_looped(local, known, now):
+            return _LOOPED
+        elif known.source is Source.CONTROL:
+            self._tell_moved(local, known, now)
         else:
             self._move_here(local, known, now)
         return None
@@ -219,7 +218,7 @@ class Domain:
             return None  # what was only heard is not enough to make somebody give an address up
         return Reply(answer(question, Mac(source), owner))
 
-    def heed_remote(self, remote: RemotePeer, source: bytes, notice: Notice) -> None:
+    def heed_remote(self, remote: RemotePeer, source: bytes, notice: Notice, now: float) -> None:
         """Note what a learning peer's station says of itself."""
         station = self.fdb.stations.get(source)
         if (
@@ -228,31 +227,12 @@ class Domain:
             and notice.mac in (None, source)
             and station is not None
             and station.place is remote
-            and self.neighbours.is_news(notice.ip, station)
         ):
-            self.neighbours.hear(notice.ip, station)
-
-    def flood_from(self, local: LocalPort) -> Flood | Drop:
-        """To everybody but the port it came from."""
-        if local.flood is None:
-            ports = tuple(port_id for port_id, other in self.ports.items() if other is not local)
-            vteps = tuple(remote.vtep for remote in self.peers.values())
-            local.flood = Flood(ports, vteps) if ports or vteps else _NO_RECEIVER
-        return local.flood
-
-    def flood_in(self) -> Flood | Drop:
-        """To every local port, and to no tunnel: it came out of one."""
-        if self._flood_in is None:
-            self._flood_in = Flood(tuple(self.ports), ()) if self.ports else _NO_RECEIVER
-        return self._flood_in
+            self._contend(notice.ip, station, now)
+            if self.neighbours.is_news(notice.ip, station):
+                self.neighbours.hear(notice.ip, station)
 
     # How that is done
-
-    def _rewire(self) -> None:
-        """Ports or peers changed, so who hears a flooded frame is found anew."""
-        self._flood_in = None
-        for local in self.ports.values():
-            local.flood = None
 
     def _tunnel(self, vtep: Vtep) -> RemotePeer:
         """The one place that stands for a VTEP, so that its action can be compared by identity."""
@@ -295,7 +275,7 @@ class Domain:
 
     def _may_tell(self, local: LocalPort, now: float) -> bool:
         """Whether a port may cause another event; what cannot be told is not done."""
-        return not self._journal.is_full and local.bucket.take(now)
+        return not self._journal.is_full and local.news.take(now)
 
     def _learn_local(self, local: LocalPort, mac: Mac, now: float) -> None:
         if self._may_tell(local, now) and self._make_room(local, now):
@@ -318,6 +298,30 @@ class Domain:
             vni, vtep = self.segment.vni, station.action.vtep
             self._journal.tell(Moved(vni, station.mac, vtep, local.port.id))
 
+    def _is_looped(self, local: LocalPort, station: Station, now: float) -> bool:
+        """A station is seen behind a port where it was not. Whether that port has to be blocked."""
+        before = station.place if station.source is Source.LEARNED else station.sighted
+        station.sighted = local
+        if before is local or not isinstance(before, LocalPort):
+            return False
+        if station.flaps is None:
+            station.flaps = Flaps(self._limits)
+        culprit = station.flaps.note(before.port.id, local.port.id, now)
+        if culprit is None:
+            return False
+        blocked, other = (local, before) if culprit == local.port.id else (before, local)
+        self._block(blocked, now)
+        self._journal.tell(Looped(self.segment.vni, station.mac, blocked.port.id, other.port.id))
+        return blocked is local
+
+    def _block(self, local: LocalPort, now: float) -> None:
+        """Nothing in or out of a port for a while; its frames then all come by `admit`."""
+        for station in self.fdb.learned(local):
+            self._forget(station)
+        local.blocked_until = now + self._limits.blocked_s
+        local.stations = {}
+        self.flooding.rewire()
+
     def _may_claim(self, port: Port, mac: Mac | bytes, ip: Ip) -> bool:
         """Whether a port may say that `mac` has `ip`: anything, or only what it was given."""
         if port.mac is None:
@@ -332,11 +336,25 @@ class Domain:
 
     def _hear_local(self, local: LocalPort, ip: Ip, source: bytes, now: float) -> None:
         station = self.fdb.stations.get(source)
-        if (
-            station is not None
-            and station.place is local
-            and self.neighbours.is_news(ip, station)
-            and self._may_tell(local, now)
-        ):
+        if station is None or station.place is not local:
+            return
+        self._contend(ip, station, now)
+        if self.neighbours.is_news(ip, station) and self._may_tell(local, now):
             self.neighbours.hear(ip, station)
             self._journal.tell(Learned(self.segment.vni, station.mac, local.port.id, ip))
+
+    def _contend(self, ip: Ip, station: Station, now: float) -> None:
+        """A station claims an address: see whether it is another's."""
+        other = self.neighbours.find(ip)
+        if other is None or other is station or self._journal.is_full:
+            return
+        if self._contention.note(ip, now, is_fixed=self.neighbours.is_fixed(ip)):
+            at, other_at = _where(station), _where(other)
+            self._journal.tell(
+                DuplicateIp(self.segment.vni, ip, station.mac, at, other.mac, other_at)
+            )
+
+
+def _where(station: Station) -> PortId | Vtep:
+    action = station.action
+    return action.port if isinstance(action, Deliver) else action.vtep
