@@ -61,7 +61,9 @@ class Inbound:
             add_drops(self._ledger.stray, DropReason.VXLAN_SHORT, 1)
             size -= size % stride or stride  # the last one lost its end
         if stride < _SHORTEST:
-            add_drops(self._ledger.stray, DropReason.VXLAN_SHORT, -(-size // max(stride, 1)))
+            # An empty datagram has no octets to divide, and is one all the same.
+            short = max(1, -(-size // max(stride, 1)))
+            add_drops(self._ledger.stray, DropReason.VXLAN_SHORT, short)
             return
         count = -(-size // stride)
         marked = burst.tos & ecn.MASK in ecn.MAY_CHANGE
