@@ -109,7 +109,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         vtep=vtep,
         underlay_device=underlay.device,
         underlay_mtu=underlay.mtu,
-        datapath_reason=reason,
+        datapath_reason=reason.removeprefix(f"{datapath.name}: "),
         gossip_encrypted=bool(keys),
         started=loop.time(),
     )
