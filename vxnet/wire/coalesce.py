@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vxnet.wire import ip
-from vxnet.wire.checksum import MODULUS, Octets, checksum, little_endian_sum, row_sums, total
+from vxnet.wire.checksum import MODULUS, Octets, checksum, row_sums, total
+from vxnet.wire.columns import STEPS, Columns, columns, uncovered_sum
 from vxnet.wire.ethernet import HEADER_BYTES, Ethertype
 from vxnet.wire.ip import Protocol
 from vxnet.wire.transport import TCP_BYTES, UDP_BYTES, TcpFlag
@@ -32,6 +33,7 @@ _TCP = Struct("!12xBB")  # data offset, control bits
 _ETHERTYPE_IPV4, _ETHERTYPE_IPV6 = int(Ethertype.IPV4), int(Ethertype.IPV6)
 _TCP_PROTOCOL, _UDP_PROTOCOL = int(Protocol.TCP), int(Protocol.UDP)
 
+_SHORTEST = HEADER_BYTES + ip.IPV4_BYTES + UDP_BYTES
 _DONT_FRAGMENT = 0x4000
 _JOINABLE = int(TcpFlag.ACK | TcpFlag.PSH | TcpFlag.FIN | TcpFlag.ECE)
 _LAST = int(TcpFlag.PSH | TcpFlag.FIN)
@@ -69,16 +71,15 @@ def runs(rows: Octets, last: int, skip: int, *, udp: bool) -> list[Run]:
     """
     rows[-1, last:] = 0  # adds nothing to the row's sum
     found: list[Run] = []
-    first, count = 0, len(rows)
-    widths = np.full(count, rows.shape[1])
-    widths[-1] = last
+    first, (count, width) = 0, rows.shape
     while first < count:
         length, shape = 1, None
         if first + 1 < count and _alike(rows, first, skip):
             shape = _shape(rows[first, skip:].data, udp=udp)
             if shape is not None:
-                ahead = first + _most(shape, rows.shape[1] - skip)
-                length = _length(rows[first:ahead], widths[first:ahead], skip, shape)
+                ahead = min(first + _most(shape, width - skip), count)
+                tail = last if ahead == count else width
+                length = max(_length(rows[first:ahead], tail, skip, shape), 1)
         found.append(Run(first, length, shape if length > 1 else None))
         first += length
     return found
@@ -92,7 +93,7 @@ def _alike(rows: Octets, first: int, skip: int) -> bool:
 
 def _shape(frame: memoryview, *, udp: bool) -> Shape | None:
     """What kind of joinable frame this is, if any: of full width, and well-formed."""
-    if len(frame) < HEADER_BYTES + ip.IPV6_BYTES:
+    if len(frame) < _SHORTEST:
         return None
     ethertype, version, length, _, fragment, protocol = _IPV4.unpack_from(frame)
     consecutive_id = False
@@ -132,85 +133,72 @@ def _most(shape: Shape, width: int) -> int:
 
 
 @cache
-def _mask(shape: Shape, skip: int) -> Octets:
-    """0xFF over the header octets that must be equal in all frames of a run."""
-    mask = np.full(skip + shape.end, 0xFF, np.uint8)
+def _mask(shape: Shape, skip: int) -> NDArray[np.uint64]:
+    """All ones over the header octets that must be equal in all frames of a run."""
+    mask = np.zeros(_padded(skip + shape.end), np.uint8)
+    mask[: skip + shape.end] = 0xFF
     network, at = skip + HEADER_BYTES, skip + shape.transport
     if shape.version == 4:
-        mask[network + 2 : network + 6] = 0  # length, identification
+        mask[network + 4 : network + 6] = 0  # identification
         mask[network + 10 : network + 12] = 0  # checksum
-    else:
-        mask[network + 4 : network + 6] = 0  # payload length
     if shape.protocol == _TCP_PROTOCOL:
         mask[at + _SEQUENCE : at + _SEQUENCE + 4] = 0
         mask[at + _FLAGS] = ~_LAST & 0xFF
         mask[at + _TCP_CHECKSUM : at + _TCP_CHECKSUM + 2] = 0
     else:
-        mask[at + _UDP_LENGTH : at + UDP_BYTES] = 0
-    return mask
+        mask[at + _UDP_CHECKSUM : at + _UDP_CHECKSUM + 2] = 0
+    return mask.view(np.uint64)
 
 
-def _length(rows: Octets, widths: NDArray[np.int64], skip: int, shape: Shape) -> int:
-    """How many rows, from the first on, make one super-frame."""
+def _padded(size: int) -> int:
+    """Up to a whole number of 64-bit words."""
+    return -(-size // 8) * 8
+
+
+def _length(rows: Octets, last: int, skip: int, shape: Shape) -> int:
+    """How many rows, from the first on, make one super-frame; the last row has `last` octets."""
+    count, width = rows.shape
     network, at, end = skip + HEADER_BYTES, skip + shape.transport, skip + shape.end
-    head = rows[:, :end]
-    differ = head ^ head[0]
-    differ &= _mask(shape, skip)
-    good: NDArray[np.bool_] = ~differ.any(axis=1)
-    good &= widths > end
-    steps = np.arange(len(rows))
+    kind = (shape.version, shape.protocol, network, at)
+    heads = np.zeros((count, _padded(end)), np.uint8)
+    heads[:, :end] = rows[:, :end]
+    fields = columns(heads, *kind)
+    bad = np.zeros(count, np.bool_)
     if shape.version == 4:
-        good &= _column(head, network + 2) == widths - network
-        good &= row_sums(head[:, network : network + ip.IPV4_BYTES]) % MODULUS == 0
+        bad |= row_sums(heads[:, network:at]) % MODULUS != 0
         if shape.consecutive_id:
-            numbers = _column(head, network + 4)
-            good &= (numbers - numbers[0]).astype(np.uint16) == steps
-    else:
-        good &= _column(head, network + 4) == widths - at
-    if shape.protocol == _TCP_PROTOCOL:
-        sequence = _column(head, at + _SEQUENCE, ">u4")
-        size = int(widths[0]) - end
-        good &= (sequence - sequence[0]).astype(np.uint32) == steps * size
-    else:
-        good &= _column(head, at + _UDP_LENGTH) == widths - at
-        good &= _column(head, at + _UDP_CHECKSUM) != 0
-    good &= _checksums(rows, widths, skip, shape)
-    if not good[0]:
-        return 1
-    length = len(rows) if good.all() else int(good.argmin())
-    if shape.protocol == _TCP_PROTOCOL:
-        ends = rows[: length - 1, at + _FLAGS] & _LAST
-        if ends.any():
-            length = int((ends != 0).argmax()) + 1
-    return length
+            numbers = fields["number"]
+            bad |= (numbers - numbers[0]).astype(np.uint16) != STEPS[:count]
 
-
-def _checksums(
-    rows: Octets, widths: NDArray[np.int64], skip: int, shape: Shape
-) -> NDArray[np.bool_]:
-    """Whose TCP or UDP checksum is right, given that the IP header's is.
-
-    Whole rows are summed, since they are aligned; then what no checksum covers is taken away. It
-    is the same in all rows that matter, but for IPv6's length.
-    """
-    network, at = skip + HEADER_BYTES, skip + shape.transport
+    full = width - network  # octets of each IP packet but the last
     head = rows[0, :at].tobytes()
-    sums = row_sums(rows)
-    if shape.version == 4:
-        sums -= little_endian_sum(head[:network])  # the IPv4 header sums to 0
-    else:
-        sums -= little_endian_sum(head[: network + 4] + b"\0\0" + head[network + 6 :])
-        sums -= _column(rows, network + 4, "<u2")
-    sizes = widths - at
-    sums += _pseudo_header(head, network, shape) + ((sizes & 0xFF) << 8 | sizes >> 8)
-    valid: NDArray[np.bool_] = sums % MODULUS == 0
-    return valid
+    uncovered = uncovered_sum(head, *kind, full)
+    sums = row_sums(rows) - uncovered
+    if last != width:
+        sums[-1] += uncovered - uncovered_sum(head, *kind, full + last - width)
+        bad[-1] |= last <= end or not _lengthen(fields, shape, last - width)
+    bad |= sums % MODULUS != 0
+    words = heads.view(np.uint64)
+    bad |= ((words ^ words[0]) & _mask(shape, skip)).any(axis=1)
+
+    if shape.protocol == _UDP_PROTOCOL:
+        bad |= fields["sum"] == 0  # RFC 768: it has none
+        return int(bad.argmax()) if bad.any() else count
+    first = int(fields["sequence"][0])
+    bad |= fields["sequence"] != (first + STEPS[:count] * (width - end)) & 0xFFFF_FFFF
+    # A run ends before the first frame that does not fit, and behind one that is to be the last.
+    bad[1:] |= (fields["flags"][:-1] & _LAST) != 0
+    return int(bad.argmax()) if bad.any() else count
 
 
-def _pseudo_header(head: bytes, network: int, shape: Shape) -> int:
-    """The sum of the pseudo-header without its length, of little-endian words."""
-    start, size = (network + 12, 8) if shape.version == 4 else (network + 8, 32)
-    return little_endian_sum(head[start : start + size] + bytes((0, shape.protocol)))
+def _lengthen(fields: Columns, shape: Shape, short: int) -> bool:
+    """Make the lengths in the last headers the others', if they say what is true of it."""
+    names = ("length",) if shape.protocol == _TCP_PROTOCOL else ("length", "udp_length")
+    for name in names:
+        if int(fields[name][-1]) - int(fields[name][0]) != short:
+            return False
+        fields[name][-1] = fields[name][0]
+    return True
 
 
 def join(rows: Octets, last: int, skip: int, run: Run, room: Octets) -> int:
@@ -252,9 +240,3 @@ def join(rows: Octets, last: int, skip: int, run: Run, room: Octets) -> int:
     VNET.pack_into(head, 0, Flag.NEEDS_CHECKSUM, gso, shape.end, size, shape.transport, field)
     used: int = start + payload
     return used
-
-
-def _column(rows: Octets, at: int, kind: str = ">u2") -> NDArray[np.int64]:
-    """One field of every row, as numbers that subtract without wrapping."""
-    width = np.dtype(kind).itemsize
-    return rows[:, at : at + width].view(kind)[:, 0].astype(np.int64)

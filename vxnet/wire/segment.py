@@ -6,14 +6,15 @@ The frames are laid out one behind the other in one buffer, each behind a prefix
 costs, and rows are aligned where the payload alone is not, so they are what is summed.
 """
 
+from struct import pack_into, unpack_from
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vxnet.errors import WireError
 from vxnet.wire import ip, transport
-from vxnet.wire.checksum import MODULUS, Octets, little_endian_sum, row_sums
+from vxnet.wire.checksum import MODULUS, Octets, row_sums, total
+from vxnet.wire.columns import STEPS, Columns, columns, uncovered_sum
 from vxnet.wire.ethernet import Buffer
 from vxnet.wire.ip import Packet, Protocol
 from vxnet.wire.transport import TcpFlag
@@ -22,15 +23,14 @@ from vxnet.wire.virtio import ECN, Gso, VnetHeader
 __all__ = ["Cut", "Plan", "cut", "plan"]
 
 # linux/virtio_net.h: the GSO type says what the headers must be.
-_SHAPES = {
-    Gso.TCP4: (4, Protocol.TCP),
-    Gso.TCP6: (6, Protocol.TCP),
-    Gso.UDP: (None, Protocol.UDP),
+_SHAPES: dict[int, tuple[tuple[int, ...], int]] = {
+    Gso.TCP4: ((4,), Protocol.TCP),
+    Gso.TCP6: ((6,), Protocol.TCP),
+    Gso.UDP: ((4, 6), Protocol.UDP),
 }
 
-# RFC 9293 §3.1: where fields are in the TCP header.
-_TCP_SEQUENCE, _TCP_FLAGS, _TCP_CHECKSUM, _TCP_URGENT = 4, 13, 16, 18
-_UDP_LENGTH, _UDP_CHECKSUM = 4, 6
+_TCP_FLAGS, _TCP_CHECKSUM = 13, 16  # RFC 9293 §3.1: where they are in the header
+_ON_ONE_ONLY = int(TcpFlag.FIN | TcpFlag.PSH | TcpFlag.CWR)
 
 
 class Plan(NamedTuple):
@@ -64,8 +64,8 @@ class Cut(NamedTuple):
 def plan(frame: Buffer, vnet: VnetHeader) -> Plan:
     """Read what a super-frame stands for. Raises WireError where it contradicts its GSO type."""
     packet = ip.locate(frame)
-    version, protocol = _SHAPES.get(Gso(vnet.gso_type & ~ECN), (None, None))
-    if packet is None or packet.protocol != protocol or version not in (None, packet.version):
+    versions, protocol = _SHAPES.get(vnet.gso_type & ~ECN, ((), 0))
+    if packet is None or packet.protocol != protocol or packet.version not in versions:
         raise WireError(f"a frame of GSO type {vnet.gso_type:#04x} with other headers")
     if packet.is_fragment:
         raise WireError("a super-frame that is an IP fragment")
@@ -86,103 +86,89 @@ def cut(frame: Buffer, headers: Plan, prefix: bytes, room: Octets) -> Cut:
     are on the last only, CWR on the first only (as the kernel cuts them). `prefix` has an even
     number of octets. Raises WireError where `room` is too small for what is asked.
     """
-    width = len(prefix) + headers.end + headers.size
-    if headers.frames * width > len(room):
+    packet, end, size, payload, frames = headers
+    start = len(prefix) + end
+    width = start + size
+    if frames * width > len(room):
         raise WireError(
-            f"a super-frame of {len(frame)} octets cut into {headers.frames} frames of "
-            f"{headers.size}: more than the {len(room)} octets there is room for"
+            f"a super-frame of {len(frame)} octets cut into {frames} frames of {size}: "
+            f"more than the {len(room)} octets there is room for"
         )
-    rows = room[: headers.frames * width].reshape(headers.frames, width)
-    _fill(rows, frame, headers, prefix)
-    network = len(prefix) + headers.packet.network
-    lengths = np.full(headers.frames, headers.end + headers.size - headers.packet.network)
-    lengths[-1] -= headers.frames * headers.size - headers.payload
-    _write_network(rows, headers.packet.version, network, lengths)
-    at = len(prefix) + headers.packet.transport
-    if headers.packet.protocol == Protocol.TCP:
-        _write_tcp(rows, at, headers.size)
-        field = at + _TCP_CHECKSUM
-    else:
-        lengths_udp = lengths - (headers.packet.transport - headers.packet.network)
-        _column(rows, at + _UDP_LENGTH)[:] = lengths_udp
-        field = at + _UDP_CHECKSUM
-    _write_checksums(rows, headers, len(prefix), field, lengths)
-    short = headers.frames * headers.size - headers.payload
-    return Cut(headers.frames, width, headers.frames * width - short)
+    short = frames * size - payload
+    rows = room[: frames * width].reshape(frames, width)
+    head = bytearray(prefix) + frame[:end]
+    network, at = len(prefix) + packet.network, len(prefix) + packet.transport
+    full = width - network  # octets of each IP packet but the last
+    kind = (packet.version, packet.protocol, network, at)
+    flags = _normalise(head, packet, network, at, full)
 
-
-def _fill(rows: Octets, frame: Buffer, headers: Plan, prefix: bytes) -> None:
-    """Put the same headers and each its part of the payload into every row."""
     octets = np.frombuffer(frame, np.uint8)
-    start = len(prefix) + headers.end
-    rows[:, : len(prefix)] = np.frombuffer(prefix, np.uint8)
-    rows[:, len(prefix) : start] = octets[: headers.end]
-    full, rest = divmod(headers.payload, headers.size)
-    middle = headers.end + full * headers.size
-    rows[:full, start:] = octets[headers.end : middle].reshape(full, headers.size)
+    rows[:, :start] = np.frombuffer(head, np.uint8)
+    whole, rest = divmod(payload, size)
+    middle = end + whole * size
+    rows[:whole, start:] = octets[end:middle].reshape(whole, size)
     if rest:
-        rows[full, start : start + rest] = octets[middle : middle + rest]
-        rows[full, start + rest :] = 0  # adds nothing to the row's sum
+        rows[whole, start : start + rest] = octets[middle : middle + rest]
+        rows[whole, start + rest :] = 0  # adds nothing to the row's sum
 
+    fields = columns(rows, *kind)
+    if packet.version == 4:
+        _number(fields, head[network:at], full, full - short)
+    elif short:
+        fields["length"][-1] = full - short - ip.IPV6_BYTES
+    if packet.protocol == Protocol.TCP:
+        _sequence(fields, head, at, size, flags)
+    elif short:
+        fields["udp_length"][-1] = width - short - at
 
-def _write_network(rows: Octets, version: int, at: int, lengths: NDArray[np.int64]) -> None:
-    """Lengths; for IPv4 also identifications that count up, and header checksums."""
-    if version == 6:
-        _column(rows, at + 4)[:] = lengths - ip.IPV6_BYTES
-        return
-    header = (int(rows[0, at]) & 0x0F) * 4
-    _column(rows, at + 2)[:] = lengths
-    _column(rows, at + 4)[:] += np.arange(len(rows), dtype=np.uint16)
-    _column(rows, at + 10)[:] = 0
-    sums = row_sums(rows[:, at : at + header])
-    _column(rows, at + 10, "<u2")[:] = -sums % MODULUS
-
-
-def _write_tcp(rows: Octets, at: int, size: int) -> None:
-    """Sequence numbers and control bits."""
-    steps = np.arange(len(rows), dtype=np.int64) * size
-    _column(rows, at + _TCP_SEQUENCE, ">u4")[:] += steps.astype(np.uint32)
-    flags = int(rows[0, at + _TCP_FLAGS])
-    if len(rows) > 1:
-        rows[:-1, at + _TCP_FLAGS] = flags & ~(TcpFlag.FIN | TcpFlag.PSH)
-        rows[1:, at + _TCP_FLAGS] &= ~int(TcpFlag.CWR) & 0xFF
-    if flags & TcpFlag.URG:
-        # RFC 9293 §3.1: the urgent pointer counts from the segment's own sequence number.
-        left = int(_column(rows, at + _TCP_URGENT)[0]) - steps
-        _column(rows, at + _TCP_URGENT)[:] = np.maximum(left, 0)
-        rows[left <= 0, at + _TCP_FLAGS] &= ~int(TcpFlag.URG) & 0xFF
-    _column(rows, at + _TCP_CHECKSUM)[:] = 0
-
-
-def _write_checksums(
-    rows: Octets, headers: Plan, prefix: int, field: int, lengths: NDArray[np.int64]
-) -> None:
-    """Sum whole rows, take away what no checksum covers, add the pseudo-header's length."""
-    packet = headers.packet
-    at = prefix + packet.transport
-    _column(rows, field)[:] = 0
-    head = rows[0, :at].tobytes()
-    # What precedes the transport header is the same in all rows but for IPv4's header, and that
-    # sums to 0 with its own checksum in place.
-    network = prefix + packet.network
-    outside = little_endian_sum(head[:network] if packet.version == 4 else head)
-    source, destination = ip.addresses(memoryview(head)[prefix:], packet)
-    inside = little_endian_sum(ip.pseudo_header(source, destination, packet.protocol, 0))
-    sizes = lengths - (packet.transport - packet.network)
-    if packet.version == 6:
-        # The payload length was summed with the rows; of the last row it may be another one.
-        outside -= little_endian_sum(head[network + 4 : network + 6])
-        sums = row_sums(rows) - _column(rows, network + 4, "<u2") - outside
-    else:
-        sums = row_sums(rows) - outside
-    sums += inside + ((sizes & 0xFF) << 8 | sizes >> 8)
+    uncovered = uncovered_sum(head, *kind, full)
+    sums = row_sums(rows) - uncovered
+    if short:
+        sums[-1] += uncovered - uncovered_sum(head, *kind, full - short)
     values = -sums % MODULUS
     if packet.protocol == Protocol.UDP:
         values[values == 0] = MODULUS  # RFC 768: an all-zero checksum says there is none
-    _column(rows, field, "<u2")[:] = values
+    fields["sum"] = values
+    return Cut(frames, width, frames * width - short)
 
 
-def _column(rows: Octets, at: int, kind: str = ">u2") -> NDArray[np.unsignedinteger]:
-    """One field of every row, to read or to assign."""
-    width = np.dtype(kind).itemsize
-    return rows[:, at : at + width].view(kind)[:, 0]
+def _normalise(head: bytearray, packet: Packet, network: int, at: int, full: int) -> int:
+    """Make the super-frame's headers those of a frame from its middle; returns its TCP flags."""
+    if packet.version == 4:
+        pack_into("!H", head, network + 2, full)
+        pack_into("!H", head, network + 10, 0)
+    else:
+        pack_into("!H", head, network + 4, full - ip.IPV6_BYTES)
+    if packet.protocol == Protocol.UDP:
+        pack_into("!HH", head, at + 4, full - (at - network), 0)
+        return 0
+    flags = head[at + _TCP_FLAGS]
+    head[at + _TCP_FLAGS] = flags & ~_ON_ONE_ONLY
+    pack_into("!H", head, at + _TCP_CHECKSUM, 0)
+    return flags
+
+
+def _number(fields: Columns, header: Buffer, full: int, last: int) -> None:
+    """IPv4's identifications, counting up, and header checksums; the last packet's length."""
+    numbers = (unpack_from("!H", header, 4)[0] + STEPS[: len(fields)]) & 0xFFFF
+    fields["number"] = numbers
+    base = total(header) - int(numbers[0])
+    sums = -(base + numbers) % MODULUS
+    if last != full:
+        fields["length"][-1] = last
+        sums[-1] = -(base + int(numbers[-1]) - full + last) % MODULUS
+    fields["header_sum"] = sums << 8 & 0xFF00 | sums >> 8
+
+
+def _sequence(fields: Columns, head: bytearray, at: int, size: int, flags: int) -> None:
+    """TCP's sequence numbers, and the control bits that not all frames have."""
+    steps = STEPS[: len(fields)] * size
+    fields["sequence"] = (unpack_from("!I", head, at + 4)[0] + steps) & 0xFFFF_FFFF
+    if flags & _ON_ONE_ONLY:
+        fields["flags"][0] |= flags & TcpFlag.CWR
+        fields["flags"][-1] |= flags & (TcpFlag.FIN | TcpFlag.PSH)
+    if flags & TcpFlag.URG:
+        # RFC 9293 §3.1: the urgent pointer counts from the segment's own sequence number.
+        left = int(fields["urgent"][0]) - steps
+        fields["urgent"] = np.maximum(left, 0)
+        fields["flags"][left <= 0] &= np.uint8(~TcpFlag.URG & 0xFF)
