@@ -72,7 +72,9 @@ fn main() -> io::Result<()> {
         workers: number(0, 1) as usize,
         ports: (50_000..50_100).collect(),
         senders: 16,
-        buffer_octets: 8 << 20,
+        receive_octets: 16 << 20,
+        send_octets: 4 << 20,
+        checksum: true,
     })?;
     workers.shared.spin_us.store(number(1, 0), Ordering::Relaxed);
     let port = Arc::new(Port::new(PORT, VNI, None, vec![Queue::duplicate(tap.as_raw_fd())?], true));

@@ -141,30 +141,42 @@ impl Counters {
     }
 }
 
-/// The machinery's own.
-#[derive(Debug, Default)]
-#[allow(missing_docs)]
-pub struct Io {
-    /// Bursts the kernel would not cut, sent again datagram by datagram.
-    pub gso_fallbacks: Counter,
-    /// Bursts that lost their end because there was no room.
-    pub truncated: Counter,
-    /// Super-frames a link would not take, given to it frame by frame.
-    pub link_fallbacks: Counter,
-    /// Frames for the switch that found its queue full.
-    pub punt_overflow: Counter,
-    /// Frames handed up to the switch.
-    pub punts: Counter,
-    /// Sends, of one datagram or a burst.
-    pub sends: Counter,
+macro_rules! io_counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// The machinery's own.
+        #[derive(Debug, Default)]
+        pub struct Io { $($(#[$doc])* pub $name: Counter,)* }
+
+        impl Io {
+            /// All of them, by name.
+            pub fn all(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name.get()),)*]
+            }
+        }
+    };
+}
+
+io_counters! {
     /// Bursts received.
-    pub bursts: Counter,
+    bursts,
     /// Copies of a flooded frame that did not leave.
-    pub copies_lost: Counter,
-    /// Errors that sockets reported on sending, other than full buffers and sizes.
-    pub send_errors: Counter,
-    /// Errors that sockets reported on receiving.
-    pub receive_errors: Counter,
+    copies_lost,
+    /// Bursts the kernel would not cut, sent again datagram by datagram.
+    gso_fallbacks,
     /// Reads of links that failed, and were tried again later.
-    pub link_errors: Counter,
+    link_errors,
+    /// Super-frames a link would not take, given to it frame by frame.
+    link_fallbacks,
+    /// Frames for the switch that found its queue full.
+    punt_overflow,
+    /// Frames handed up to the switch.
+    punts,
+    /// Errors that sockets reported on receiving.
+    receive_errors,
+    /// Errors that sockets reported on sending, other than full buffers and sizes.
+    send_errors,
+    /// Sends, of one datagram or a burst.
+    sends,
+    /// Bursts that lost their end because there was no room.
+    truncated,
 }

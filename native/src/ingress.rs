@@ -121,7 +121,7 @@ impl<'a> Route<'a> {
         })?;
         let segment = context.view.model.segments.get(&vni).ok_or(Reason::UnknownVni)?;
         let glance = *datagram.first_chunk().ok_or(Reason::VxlanShort)?;
-        let origin = Origin::Tunnel { vni, from: burst.from, reserved, class: burst.class };
+        let origin = Origin::Tunnel { vni, from: burst.from, reserved };
         let vtep = context.view.model.peers.get(&burst.from);
         let source = Source { network: &segment.counters, vtep };
         let frame = &datagram[vxlan::BYTES..];

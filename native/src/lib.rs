@@ -4,6 +4,8 @@
 //! out is `egress` → `decide` → `offload::cut` → `outbox`; its way in is `ingress` → `decide` →
 //! `yard` → `offload::join`; what can not be decided here goes up through `punt`.
 
+#[cfg(feature = "python")]
+mod bindings;
 pub mod checksum;
 pub mod counters;
 pub mod decide;

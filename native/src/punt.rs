@@ -1,6 +1,6 @@
 //! Frames that the switch is to decide: a bounded queue, and a bell that the event loop hears.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
@@ -10,7 +10,7 @@ use crate::io::poll::Bell;
 use crate::vnet;
 
 /// Where a frame entered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// From a port, by its id.
     Port(u32),
@@ -22,8 +22,6 @@ pub enum Origin {
         from: IpAddr,
         /// Whether reserved bits of the VXLAN header were set.
         reserved: bool,
-        /// The outer traffic class.
-        class: u8,
     },
 }
 
@@ -43,8 +41,10 @@ impl Punt {
     }
 }
 
-/// The most frames that wait.
-const FRAMES_MAX: usize = 4096;
+/// The most frames that wait, and of those the most that entered at one place: a storm at one port
+/// leaves room for the others.
+const FRAMES_MAX: usize = 8192;
+const SHARE_MAX: usize = 1024;
 /// The most octets that wait.
 const OCTETS_MAX: usize = 16 << 20;
 
@@ -52,6 +52,7 @@ const OCTETS_MAX: usize = 16 << 20;
 struct Waiting {
     punts: VecDeque<Punt>,
     octets: usize,
+    shares: HashMap<Origin, usize>,
 }
 
 /// The queue.
@@ -78,6 +79,11 @@ impl Queue {
         if waiting.punts.len() >= FRAMES_MAX || waiting.octets + octets.len() > OCTETS_MAX {
             return false;
         }
+        let share = waiting.shares.entry(origin).or_default();
+        if *share >= SHARE_MAX {
+            return false;
+        }
+        *share += 1;
         waiting.octets += octets.len();
         waiting.punts.push_back(Punt { origin, octets });
         if waiting.punts.len() == 1 {
@@ -91,8 +97,14 @@ impl Queue {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let most = most.min(waiting.punts.len());
         let taken: Vec<Punt> = waiting.punts.drain(..most).collect();
-        waiting.octets -= taken.iter().map(|punt| punt.octets.len()).sum::<usize>();
+        for punt in &taken {
+            waiting.octets -= punt.octets.len();
+            if let Some(share) = waiting.shares.get_mut(&punt.origin) {
+                *share -= 1;
+            }
+        }
         if waiting.punts.is_empty() {
+            waiting.shares.clear();
             self.bell.hush();
         }
         taken
@@ -104,17 +116,33 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_does_not_fit_is_refused_and_what_is_taken_makes_room() {
+    fn a_storm_at_one_place_leaves_room_for_the_others() {
         let queue = Queue::new().unwrap();
-        for number in 0..FRAMES_MAX {
-            assert!(queue.push(Origin::Port(number as u32), &vnet::PLAIN, b"frame"));
+        for _ in 0..SHARE_MAX {
+            assert!(queue.push(Origin::Port(1), &vnet::PLAIN, b"frame"));
         }
-        assert!(!queue.push(Origin::Port(0), &vnet::PLAIN, b"frame"));
-        let first = queue.take(3);
-        assert_eq!(first[2].origin, Origin::Port(2));
-        assert_eq!(first[2].frame(), b"frame");
-        assert!(queue.push(Origin::Port(9), &vnet::PLAIN, b"frame"));
-        assert_eq!(queue.take(usize::MAX).len(), FRAMES_MAX - 2);
+        assert!(!queue.push(Origin::Port(1), &vnet::PLAIN, b"frame"));
+        assert!(queue.push(Origin::Port(2), &vnet::PLAIN, b"other"));
+        queue.take(1);
+        assert!(queue.push(Origin::Port(1), &vnet::PLAIN, b"frame"));
+        let rest = queue.take(usize::MAX);
+        assert_eq!(rest.len(), SHARE_MAX + 1);
+        assert_eq!(rest[SHARE_MAX - 1].frame(), b"other");
         assert!(queue.take(1).is_empty());
+    }
+
+    #[test]
+    fn what_waits_is_bounded() {
+        let queue = Queue::new().unwrap();
+        let taken = (0..2 * FRAMES_MAX)
+            .filter(|&number| queue.push(Origin::Port(number as u32), &vnet::PLAIN, b"frame"))
+            .count();
+        assert_eq!(taken, FRAMES_MAX);
+        let large = vec![0; 65_000];
+        queue.take(usize::MAX);
+        let taken = (0..FRAMES_MAX)
+            .filter(|&number| queue.push(Origin::Port(number as u32), &vnet::PLAIN, &large))
+            .count();
+        assert!(taken * large.len() <= OCTETS_MAX);
     }
 }

@@ -92,8 +92,12 @@ pub struct Plan {
     pub ports: Vec<u16>,
     /// How many source ports.
     pub senders: usize,
-    /// Octets of each socket's buffers.
-    pub buffer_octets: i32,
+    /// Octets of buffer where datagrams arrive.
+    pub receive_octets: i32,
+    /// Octets of buffer of each socket they leave from.
+    pub send_octets: i32,
+    /// Whether outer UDP checksums are written.
+    pub checksum: bool,
 }
 
 impl Workers {
@@ -108,7 +112,10 @@ impl Workers {
                 listener.share()?;
             }
             listener.receive_bursts()?;
-            listener.enlarge(plan.buffer_octets)?;
+            listener.enlarge_inbox(plan.receive_octets)?;
+            if !plan.checksum {
+                listener.accept_no_checksum()?;
+            }
             listeners.push(listener);
         }
         let shared = Arc::new(Shared {
@@ -135,15 +142,20 @@ impl Workers {
         Ok(workers)
     }
 
-    /// Replace the model, and wait until no worker uses the one before it: whatever left it is then
-    /// closed.
+    /// Replace the model. Workers take it up before they carry the next frames.
     pub fn change(&self, change: impl FnOnce(&mut Model)) {
         let shared = &self.shared;
         let mut model = Model::clone(&shared.model.load());
         change(&mut model);
         shared.model.store(Arc::new(model));
-        let version = shared.version.fetch_add(1, Ordering::Release) + 1;
+        shared.version.fetch_add(1, Ordering::Release);
         self.ring();
+    }
+
+    /// Wait until no worker uses an older model: whatever left it is then closed.
+    pub fn settle_down(&self) {
+        let shared = &self.shared;
+        let version = shared.version.load(Ordering::Acquire);
         let deadline = Instant::now() + PATIENCE;
         let mut seen = shared.seen();
         while seen.iter().any(|&of| of < version) {
@@ -182,7 +194,10 @@ fn senders(plan: &Plan) -> io::Result<Vec<Socket>> {
         }
         match Socket::bind(SocketAddr::new(plan.local.ip(), port), false) {
             Ok(socket) => {
-                socket.enlarge(plan.buffer_octets)?;
+                socket.enlarge_outbox(plan.send_octets)?;
+                if !plan.checksum {
+                    socket.write_no_checksum()?;
+                }
                 sockets.push(socket);
             }
             Err(error) => problem = error,

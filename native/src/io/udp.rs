@@ -17,6 +17,8 @@ pub const SEND_MAX: usize = 65_507;
 pub const RECEIVE_MAX: usize = 65_536;
 
 // linux/udp.h
+const UDP_NO_CHECK6_TX: libc::c_int = 101;
+const UDP_NO_CHECK6_RX: libc::c_int = 102;
 const UDP_SEGMENT: libc::c_int = 103;
 const UDP_GRO: libc::c_int = 104;
 
@@ -135,16 +137,32 @@ impl Socket {
         }
     }
 
-    /// Ask for large buffers: beyond the system's limit where we may, else up to it.
-    pub fn enlarge(&self, octets: i32) -> io::Result<()> {
-        for (forced, plain) in
-            [(libc::SO_RCVBUFFORCE, libc::SO_RCVBUF), (libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)]
-        {
-            if self.set(libc::SOL_SOCKET, forced, octets).is_err() {
-                self.set(libc::SOL_SOCKET, plain, octets)?;
-            }
+    /// Ask for room for what arrives: beyond the system's limit where we may, else up to it.
+    pub fn enlarge_inbox(&self, octets: i32) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, octets)
+            .or_else(|_| self.set(libc::SOL_SOCKET, libc::SO_RCVBUF, octets))
+    }
+
+    /// The same for what leaves. Nothing is read from such a socket, so what strangers send to it
+    /// is to cost no memory.
+    pub fn enlarge_outbox(&self, octets: i32) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_RCVBUF, 1)?;
+        self.set(libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, octets)
+            .or_else(|_| self.set(libc::SOL_SOCKET, libc::SO_SNDBUF, octets))
+    }
+
+    /// Leave the UDP checksum out; over IPv6 both ends must have agreed (RFC 6935).
+    pub fn write_no_checksum(&self) -> io::Result<()> {
+        if self.is_v6 {
+            self.set(libc::IPPROTO_UDP, UDP_NO_CHECK6_TX, 1)
+        } else {
+            self.set(libc::SOL_SOCKET, libc::SO_NO_CHECK, 1)
         }
-        Ok(())
+    }
+
+    /// Take datagrams without a UDP checksum; over IPv4 they always are.
+    pub fn accept_no_checksum(&self) -> io::Result<()> {
+        if self.is_v6 { self.set(libc::IPPROTO_UDP, UDP_NO_CHECK6_RX, 1) } else { Ok(()) }
     }
 
     fn set(&self, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {

@@ -1,0 +1,374 @@
+//! `vxnet._native`: what `vxnet/datapath/native.py` calls. Octets are as Python has them (`Ip`,
+//! `Mac`), so nothing is parsed here; whatever waits lets go of Python's lock.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::counters::{Counters, Reason};
+use crate::egress::Egress;
+use crate::io::tap::Queue;
+use crate::model::{Model, Peer, Port, Segment, Settings, Vtep};
+use crate::packet::Mac;
+use crate::punt::{Origin, Punt};
+use crate::settle::{Decision, settle};
+use crate::table::{Entry, Target};
+use crate::workers::{Plan, Workers};
+
+/// `Counters` of `vxnet.datapath.base`, drops by number.
+type Row = (u64, u64, u64, u64, u64, u64, Vec<u64>, u64, u64);
+
+fn row(counters: &Counters) -> Row {
+    (
+        counters.received.get(),
+        counters.received_octets.get(),
+        counters.delivered.get(),
+        counters.sent.get(),
+        counters.flooded.get(),
+        counters.replied.get(),
+        counters.drops.iter().map(|drop| drop.get()).collect(),
+        counters.out.get(),
+        counters.out_octets.get(),
+    )
+}
+
+fn address(ip: &[u8], port: u16) -> PyResult<SocketAddr> {
+    let ip = match ip.len() {
+        4 => <[u8; 4]>::try_from(ip).map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(ip).map(IpAddr::from),
+    };
+    let ip = ip.map_err(|_| PyValueError::new_err("an IP address has 4 or 16 octets"))?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+fn refused(error: std::io::Error) -> PyErr {
+    PyOSError::new_err((error.raw_os_error().unwrap_or(0), error.to_string()))
+}
+
+/// The threads that carry frames, and what they know.
+#[pyclass]
+struct Engine {
+    workers: Option<Workers>,
+    takes_bursts: bool,
+    numbers: HashMap<SocketAddr, u32>,
+    waiting: Vec<Punt>,    // taken, and not yet decided
+    egress: Mutex<Egress>, // for what was decided
+}
+
+impl Engine {
+    fn workers(&self) -> PyResult<&Workers> {
+        self.workers.as_ref().ok_or_else(|| PyRuntimeError::new_err("the engine is closed"))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Model)) -> PyResult<()> {
+        self.workers()?.change(change);
+        Ok(())
+    }
+
+    fn renew(&self, number: u32, address: SocketAddr) -> Arc<Vtep> {
+        let vtep = Vtep::new(number, address);
+        vtep.set_takes_bursts(self.takes_bursts);
+        Arc::new(vtep)
+    }
+}
+
+#[pymethods]
+impl Engine {
+    /// Open the sockets and start the threads. Raises OSError.
+    #[new]
+    #[pyo3(signature = (ip, port, *, workers, source_ports, senders, receive_buffer, send_buffer, checksum))]
+    #[allow(clippy::too_many_arguments)] // named, every one
+    fn new(
+        py: Python,
+        ip: &[u8],
+        port: u16,
+        workers: usize,
+        source_ports: Vec<u16>,
+        senders: usize,
+        receive_buffer: i32,
+        send_buffer: i32,
+        checksum: bool,
+    ) -> PyResult<Self> {
+        let local = address(ip, port)?;
+        let plan = Plan {
+            local,
+            workers,
+            ports: source_ports,
+            senders,
+            receive_octets: receive_buffer,
+            send_octets: send_buffer,
+            checksum,
+        };
+        let workers = py.detach(|| Workers::start(&plan)).map_err(refused)?;
+        Ok(Self {
+            workers: Some(workers),
+            // The kernel cuts no datagrams that it is not to write checksums for.
+            takes_bursts: checksum,
+            numbers: HashMap::new(),
+            waiting: Vec::new(),
+            egress: Mutex::default(),
+        })
+    }
+
+    /// Stop the threads and close everything.
+    fn close(&mut self, py: Python) {
+        let workers = self.workers.take();
+        py.detach(|| drop(workers));
+    }
+
+    /// Readable while frames wait for `take`.
+    fn punt_fd(&self) -> PyResult<RawFd> {
+        Ok(self.workers()?.shared.punts.descriptor())
+    }
+
+    /// How long a worker looks again and again before it sleeps.
+    fn set_spin(&self, microseconds: u64) -> PyResult<()> {
+        let spin = &self.workers()?.shared.spin_us;
+        spin.store(microseconds, std::sync::atomic::Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Add a network, or change its settings.
+    #[pyo3(signature = (vni, *, frame_max, learning, flood_unknown, vlan_transparent, strict_reserved))]
+    fn set_segment(
+        &self,
+        vni: u32,
+        frame_max: usize,
+        learning: bool,
+        flood_unknown: bool,
+        vlan_transparent: bool,
+        strict_reserved: bool,
+    ) -> PyResult<()> {
+        let settings =
+            Settings { frame_max, learning, flood_unknown, vlan_transparent, strict_reserved };
+        self.change(|model| {
+            let before = model.segments.get(&vni);
+            let mut segment =
+                before.map_or_else(|| Segment::new(vni, settings), |before| Segment::clone(before));
+            segment.settings = settings;
+            model.segments.insert(vni, Arc::new(segment));
+        })
+    }
+
+    /// Forget a network and its entries.
+    fn remove_segment(&self, vni: u32) -> PyResult<()> {
+        self.change(|model| drop(model.segments.remove(&vni)))?;
+        self.workers()?.shared.table.remove_network(vni);
+        Ok(())
+    }
+
+    /// Take a link into service; its descriptors stay the caller's.
+    fn add_port(
+        &self,
+        id: u32,
+        vni: u32,
+        mac: Option<Mac>,
+        descriptors: Vec<RawFd>,
+        uso: bool,
+    ) -> PyResult<()> {
+        let queues: std::io::Result<Vec<Queue>> =
+            descriptors.into_iter().map(Queue::duplicate).collect();
+        let port = Arc::new(Port::new(id, vni, mac, queues.map_err(refused)?, uso));
+        self.change(|model| drop(model.ports.insert(id, port)))
+    }
+
+    /// Take a link out of service. When this returns, no thread uses it.
+    fn remove_port(&self, py: Python, id: u32) -> PyResult<()> {
+        let workers = self.workers()?;
+        py.detach(|| {
+            workers.change(|model| drop(model.ports.remove(&id)));
+            workers.settle_down();
+        });
+        Ok(())
+    }
+
+    /// Have the switch see everything a port sends, or not.
+    fn block_port(&self, id: u32, blocked: bool) -> PyResult<()> {
+        if let Some(port) = self.workers()?.shared.model.load().ports.get(&id) {
+            port.block(blocked);
+        }
+        Ok(())
+    }
+
+    /// The number that stands for a VTEP from now on.
+    fn vtep(&mut self, ip: &[u8], port: u16) -> PyResult<u32> {
+        let address = address(ip, port)?;
+        if let Some(number) = self.numbers.get(&address) {
+            return Ok(*number);
+        }
+        let number = self.numbers.len() as u32;
+        let vtep = self.renew(number, address);
+        self.change(|model| model.vteps.push(vtep))?;
+        self.numbers.insert(address, number);
+        Ok(number)
+    }
+
+    /// A VTEP left: what was counted and found out about the way to it is void.
+    fn forget_vtep(&self, number: u32) -> PyResult<()> {
+        self.change(|model| {
+            if let Some(vtep) = model.vteps.get_mut(number as usize) {
+                *vtep = self.renew(number, vtep.address);
+            }
+        })
+    }
+
+    /// Replace the peers of networks, each with whether it is learned from; unknown networks are
+    /// ignored.
+    fn set_peers(&self, peers: Vec<(u32, Vec<(u32, bool)>)>) -> PyResult<()> {
+        self.change(|model| {
+            for (vni, peers) in peers {
+                let Some(before) = model.segments.get(&vni) else { continue };
+                let mut segment = Segment::clone(before);
+                segment.set_peers(peers.into_iter().filter_map(|(number, learning)| {
+                    let vtep = Arc::clone(model.vteps.get(number as usize)?);
+                    Some(Peer { vtep, learning })
+                }));
+                model.segments.insert(vni, Arc::new(segment));
+            }
+            let peers = model.segments.values().flat_map(|segment| segment.peers.values());
+            model.peers =
+                peers.map(|peer| (peer.vtep.address.ip(), Arc::clone(&peer.vtep))).collect();
+        })
+    }
+
+    /// Put entries (VNI, MAC, port or VTEP number, is it a VTEP, does it age), and remove others.
+    #[allow(clippy::type_complexity)] // a row of plain values
+    fn program(
+        &self,
+        set: Vec<(u32, Mac, u32, bool, bool)>,
+        removed: Vec<(u32, Mac)>,
+    ) -> PyResult<()> {
+        let shared = &self.workers()?.shared;
+        for (vni, mac) in removed {
+            shared.table.remove(vni, mac);
+        }
+        for (vni, mac, number, is_vtep, ages) in set {
+            let target = if is_vtep { Target::Vtep(number) } else { Target::Port(number) };
+            shared.table.set(vni, mac, Entry { target, ages, seen: shared.now() });
+        }
+        Ok(())
+    }
+
+    /// The entries that age and were seen in the last `within_s` seconds: VNI, MAC, seconds ago.
+    fn seen(&self, py: Python, within_s: u16) -> PyResult<Vec<(u32, Mac, u16)>> {
+        let shared = &self.workers()?.shared;
+        let now = shared.now();
+        let mut seen = Vec::new();
+        py.detach(|| {
+            shared.table.for_each(|vni, mac, entry| {
+                let ago = now.wrapping_sub(entry.seen);
+                if entry.ages && ago <= within_s {
+                    seen.push((vni, mac, ago));
+                }
+            });
+        });
+        Ok(seen)
+    }
+
+    /// How many entries there are, and how many octets they take.
+    fn table_size(&self) -> PyResult<(usize, usize)> {
+        let table = &self.workers()?.shared.table;
+        Ok((table.len(), table.octets()))
+    }
+
+    /// The next frames for the switch: port (or None), VNI, outer source, reserved bits, frame.
+    /// `settle` is to be called with a decision for each before the next.
+    #[allow(clippy::type_complexity)] // a row of plain values
+    fn take<'py>(
+        &mut self,
+        py: Python<'py>,
+        most: usize,
+    ) -> PyResult<Vec<(Option<u32>, u32, Bound<'py, PyBytes>, bool, Bound<'py, PyBytes>)>> {
+        self.waiting = self.workers()?.shared.punts.take(most);
+        Ok(self
+            .waiting
+            .iter()
+            .map(|punt| {
+                let frame = PyBytes::new(py, punt.frame());
+                match punt.origin {
+                    Origin::Port(id) => (Some(id), 0, PyBytes::new(py, &[]), false, frame),
+                    Origin::Tunnel { vni, from, reserved } => {
+                        let ip = match from {
+                            IpAddr::V4(ip) => PyBytes::new(py, &ip.octets()),
+                            IpAddr::V6(ip) => PyBytes::new(py, &ip.octets()),
+                        };
+                        (None, vni, ip, reserved, frame)
+                    }
+                }
+            })
+            .collect())
+    }
+
+    /// Carry out what was decided, in the order of `take`: a verb and its object.
+    fn settle(&mut self, decisions: Vec<(u8, Bound<PyAny>)>) -> PyResult<()> {
+        let punts = std::mem::take(&mut self.waiting);
+        let shared = &self.workers()?.shared;
+        let model = shared.model.load_full();
+        let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        let context = shared.context(&model, shared.now(), 0);
+        for (punt, (verb, object)) in punts.iter().zip(decisions) {
+            settle(context, &mut egress, punt, decision(verb, &object)?);
+        }
+        egress.forget();
+        Ok(())
+    }
+
+    /// What was counted: ports by id, networks by VNI, VTEPs by number, strays, and the machinery's
+    /// own by name. Drops are in the order of `reasons()`.
+    #[allow(clippy::type_complexity)] // a row of plain values
+    fn stats(
+        &self,
+    ) -> PyResult<(
+        HashMap<u32, Row>,
+        HashMap<u32, Row>,
+        HashMap<u32, Row>,
+        Vec<u64>,
+        HashMap<&'static str, u64>,
+    )> {
+        let shared = &self.workers()?.shared;
+        let model = shared.model.load();
+        Ok((
+            model.ports.iter().map(|(&id, port)| (id, row(&port.counters))).collect(),
+            model.segments.iter().map(|(&vni, network)| (vni, row(&network.counters))).collect(),
+            model.vteps.iter().map(|vtep| (vtep.number, row(&vtep.counters))).collect(),
+            row(&shared.stray).6,
+            shared.io.all().into_iter().collect(),
+        ))
+    }
+}
+
+fn decision(verb: u8, object: &Bound<PyAny>) -> PyResult<Decision> {
+    Ok(match verb {
+        0 => {
+            let number: usize = object.extract()?;
+            let reason = Reason::ALL.get(number);
+            Decision::Drop(*reason.ok_or_else(|| PyValueError::new_err("no such drop reason"))?)
+        }
+        1 => Decision::Deliver(object.extract()?),
+        2 => Decision::Send(object.extract()?),
+        3 => {
+            let (ports, vteps) = object.extract()?;
+            Decision::Flood { ports, vteps }
+        }
+        4 => Decision::Reply(object.extract()?),
+        _ => return Err(PyValueError::new_err(format!("decision {verb} is unknown"))),
+    })
+}
+
+/// The names of the drop reasons, in the order of their numbers.
+#[pyfunction]
+fn reasons() -> Vec<&'static str> {
+    Reason::ALL.iter().map(|reason| reason.name()).collect()
+}
+
+/// The fast datapath of vxnet.
+#[pymodule]
+fn _native(module: &Bound<PyModule>) -> PyResult<()> {
+    module.add_class::<Engine>()?;
+    module.add_function(wrap_pyfunction!(reasons, module)?)
+}
