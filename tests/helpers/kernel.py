@@ -8,7 +8,7 @@ from pyroute2.iproute.linux import IPRoute
 from vxnet.demo.bed import Host
 from vxnet.demo.station import Station
 
-__all__ = ["add_kernel_vtep"]
+__all__ = ["add_kernel_vtep", "kernel_knows"]
 
 DEVICE = "kernel0"
 ZERO_MAC = "00:00:00:00:00:00"
@@ -63,3 +63,14 @@ def add_kernel_vtep(
         ipv4=ipaddress.IPv4Interface(ipv4),
         ipv6=ipaddress.IPv6Interface(ipv6),
     )
+
+
+def kernel_knows(station: Station, mac: str) -> str | None:
+    """The VTEP that the device has learned for a MAC."""
+    with IPRoute(netns=station.host.name) as netlink:
+        [index] = netlink.link_lookup(ifname=DEVICE)
+        for row in netlink.fdb("dump", ifindex=index):
+            if row.get("lladdr") == mac:
+                found: str | None = row.get("dst")
+                return found
+    return None

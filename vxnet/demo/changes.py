@@ -41,7 +41,8 @@ def station_moved(stage: Stage) -> Finding:
     return Finding(
         seconds <= FOLLOWS_WITHIN_S,
         f"{wanderer.addresses[0]} moved from {old_home.host.label} to {new_home.host.label}; "
-        f"traffic followed {seconds * 1000:.0f} ms after it was attached there",
+        f"traffic followed {seconds * 1000:.0f} ms after it was attached there, "
+        f"{(followed - detached) * 1000:.0f} ms after it was detached here",
         {"seconds_until_followed": seconds, "seconds_away": followed - detached},
     )
 

@@ -1,10 +1,10 @@
 """What a demo found: one result a check, and what there was to see."""
 
-import dataclasses
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from vxnet.demo.capture import Sighting
 
@@ -68,11 +68,8 @@ class Report:
             "hosts": self.hosts,
             "datapath": self.datapath,
             "seconds": round(self.seconds, 3),
-            "checks": [dataclasses.asdict(result) for result in self.results],
-            "capture": [dataclasses.asdict(sighting) for sighting in self.sightings],
-            "fdb": {
-                host: [dataclasses.asdict(row) for row in rows]
-                for host, rows in self.tables.items()
-            },
+            "checks": self.results,
+            "capture": self.sightings,
+            "fdb": self.tables,
         }
-        return json.dumps(document, indent=2)
+        return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
