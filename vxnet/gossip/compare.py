@@ -163,12 +163,14 @@ class Comparison:
             ahead.append(stream.item())
 
     def _disputed(self, peer: Peer, owner: Peer, item: Item, now: float) -> None:
-        """It holds alive whom we hold gone."""
+        """It holds alive whom we hold gone: one of us is wrong, and the member itself knows."""
         if owner.state is MemberState.LEFT:
             self._hub.send(peer.address, Left(owner.id, owner.epoch, owner.inc))
-        else:
-            claim = Suspect(owner.id, owner.epoch, owner.inc, self._roster.me.id)
-            self._hub.send(peer.address, claim)
+        elif owner.asked is None or now - owner.asked > self._hub.settings.probe_interval_s:
+            if owner.asked is not None:  # in vain
+                claim = Suspect(owner.id, owner.epoch, owner.inc, self._roster.me.id)
+                self._hub.send(peer.address, claim)
+            owner.asked = now
             self._lost(owner, now)
 
     def _same_version(self, stream: Stream, item: Item) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from vxnet.gossip.events import AlarmKind, MemberState
 from vxnet.gossip.hub import Hub
+from vxnet.gossip.limit import Bucket
 from vxnet.gossip.member import Address, Peer
 from vxnet.gossip.roster import Roster
 from vxnet.wire.gossip import Alive, Dead, Hello, Refused, Welcome
@@ -45,6 +46,8 @@ class Greeter:
         self._wait_s = hub.settings.hello_interval_s
         self.joined = False
         self.refusal: str | None = None
+        rate = hub.settings.new_members_per_s
+        self._strangers = Bucket(rate, rate, now)
         heal = hub.settings.heal_interval_s
         hub.timers.at(now + hub.jitter(heal), self._heal)
         self._courting: Timer | None = None
@@ -223,11 +226,23 @@ class Greeter:
         hub.timers.at(now + hub.settings.heal_interval_s, self._heal)
         dead, alive = len(self._roster.dead), len(self._roster.live)
         if dead and hub.random.random() * max(1, alive) < 3 * dead:
-            for peer in self._roster.dead.draw(hub.random, 1):
+            for peer in self._roster.dead.draw(hub.random, hub.settings.heal_contacts):
                 self.hello(peer.address, *self.reminder(peer.id))
         lost = [seed for seed in self._seeds if not self._held(seed)]
         if lost and self.joined:
             self.hello(hub.random.choice(lost))
+
+    def stranger(self, source: Address, now: float) -> None:
+        """Somebody knows us whom we do not know: ask who it is, within what may be admitted."""
+        if self._strangers.take(now):
+            self.hello(source)
+
+    def returned(self, now: float) -> None:
+        """A member came back from the dead: where it was, there may be more."""
+        for peer in self._roster.dead.draw(self._hub.random, self._hub.settings.heal_returns):
+            if peer.asked is None or now - peer.asked > self._hub.settings.probe_interval_s:
+                peer.asked = now
+                self._verify(peer, now)
 
     def _held(self, address: Address) -> bool:
         peer = self._roster.at(address)

@@ -59,6 +59,7 @@ class Peer:
 
     __slots__ = (
         "address",
+        "asked",
         "attached",
         "attempts",
         "epoch",
@@ -83,7 +84,8 @@ class Peer:
         self.suspicion: Suspicion | None = None
         self.info: NodeBody | None = None
         self.attached: dict[int, int] = {}  # VNI to attachment, from its own record
-        self.attempts = 0
+        self.attempts = 0  # questions to it while it was unverified
+        self.asked: float | None = None  # when it was asked last since it was declared dead
         self.describe(alive)
 
     def describe(self, alive: Alive) -> None:

@@ -68,9 +68,13 @@ class Membership:
         if claim.id == self._roster.me.id:
             self._about_me(claim, now)
             return None
+        known = self._roster.get(claim.id)
+        was_dead = known is not None and known.state is MemberState.DEAD
         peer = self._roster.alive(claim, now)
         if peer is None:
             return None
+        if was_dead:
+            self.greeter.returned(now)
         self._queue.member(peer.id, claim, now)
         self._succeed(peer, now)
         if not peer.verified:

@@ -427,6 +427,7 @@ class Node:
         peer = self.roster.get(header.node_id)
         if peer is None:
             self.hub.send(source, Ack(ping.seq, 0))
+            self._greeter.stranger(source, now)
             return
         self.hub.send(source, Ack(ping.seq, self.table.root(peer)))
         if peer.live:
@@ -457,6 +458,10 @@ class Node:
         now: float,
     ) -> None:
         self._membership.heard(claim, now)
+        me = self.roster.me
+        if claim.id == me.id and isinstance(claim, Suspect | Dead):
+            if me.state is not MemberState.LEFT:
+                self.hub.send(source, me.alive())  # whoever doubts us hears it from us
 
     def _say(self, claim: object, now: float) -> None:
         if isinstance(claim, Suspect | Dead):

@@ -49,7 +49,7 @@ class Roster:
         self._holders: dict[Thing, set[NodeId]] = {}
         self._epoch_at_start = (identity.epoch, now)
         self._admissions = Bucket(
-            hub.settings.new_members_per_s, max(64.0, hub.settings.new_members_per_s), now
+            hub.settings.new_members_per_s, hub.settings.new_members_burst, now
         )
         self.watchers: list[Watcher] = []
 
@@ -190,6 +190,7 @@ class Roster:
             peer.suspicion = None
         if state is not previous:
             peer.since = now
+            peer.asked = None
         self._place(peer)
         for watcher in self.watchers:
             watcher(peer, previous, now)

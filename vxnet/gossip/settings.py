@@ -23,7 +23,7 @@ class GossipSettings:
     lifeguard: bool = True  # off only to show what it is good for
     # hearsay
     verify_per_s: float = 64.0
-    verify_retry_s: float = 1.0
+    verify_retry_s: float = 0.3
     unverified_s: float = 300.0  # hearsay that nobody could confirm is forgotten after this
     # telling others
     own_delay_s: float = 0.010
@@ -52,6 +52,8 @@ class GossipSettings:
     hello_interval_max_s: float = 2.0
     join_peers: int = 3
     heal_interval_s: float = 10.0
+    heal_contacts: int = 3  # dead members looked for each time
+    heal_returns: int = 8  # and as soon as one of them came back
     resolve_interval_s: float = 60.0
     leave_s: float = 1.0
     # stations that move
@@ -62,6 +64,7 @@ class GossipSettings:
     members_max: int = 8192
     unverified_max: int = 2048
     new_members_per_s: float = 64.0
+    new_members_burst: float = 256.0
     vnis_max: int = 4096
     stream_rows_max: int = 65_536
     rows_max: int = 2_000_000
