@@ -20,12 +20,14 @@ from vxnet.switch.model import (
     SetEntry,
     SetPeers,
 )
+from vxnet.underlay.udp import UdpSettings
 from vxnet.wire.addr import Vni, Vtep
 
 __all__ = [
     "Change",
     "Counters",
     "Datapath",
+    "DatapathSettings",
     "FdbRow",
     "Listener",
     "Peer",
@@ -36,6 +38,13 @@ __all__ = [
     "SetPeers",
     "Stats",
 ]
+
+
+@dataclass(frozen=True, slots=True)
+class DatapathSettings:
+    """What every datapath may be told."""
+
+    udp: UdpSettings = field(default_factory=UdpSettings)
 
 
 @dataclass(slots=True)

@@ -7,11 +7,12 @@ the loop goes on to whatever else waits, so gossip is never starved by traffic.
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from vxnet.datapath.base import (
     Change,
     Counters,
+    DatapathSettings,
     FdbRow,
     Listener,
     Port,
@@ -27,20 +28,13 @@ from vxnet.link.base import Link
 from vxnet.switch.actions import PortId
 from vxnet.switch.forward import Switch
 from vxnet.underlay.base import Underlay
-from vxnet.underlay.udp import UdpSettings, UdpUnderlay
+from vxnet.underlay.udp import UdpUnderlay
 from vxnet.wire.addr import Ip, Vni, Vtep
 
-__all__ = ["DatapathSettings", "PureDatapath"]
+__all__ = ["PureDatapath"]
 
 _TICK_S = 1.0  # how often old entries are looked for
 _LINK_RETRY_S = 1.0  # how long a failing link is left alone
-
-
-@dataclass(frozen=True, slots=True)
-class DatapathSettings:
-    """What every datapath may be told."""
-
-    udp: UdpSettings = field(default_factory=UdpSettings)
 
 
 class PureDatapath:

@@ -1,11 +1,11 @@
 """The one chooser between the two datapaths; nothing else knows that there are two."""
 
-from vxnet.datapath.base import Datapath
-from vxnet.datapath.pure import DatapathSettings, PureDatapath
+from vxnet.datapath.base import Datapath, DatapathSettings
+from vxnet.datapath.pure import PureDatapath
 from vxnet.errors import ConfigError
 from vxnet.wire.addr import Vtep
 
-__all__ = ["CHOICES", "DatapathSettings", "select"]
+__all__ = ["CHOICES", "select"]
 
 CHOICES = ("auto", "native", "pure")
 
