@@ -149,7 +149,20 @@ def test_without_root_the_demo_says_that_it_needs_it() -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_without_ping_the_demo_says_what_to_install(tmp_path: Path) -> None:
+@pytest.mark.parametrize("capability", ["sys_admin", "net_admin"])
+def test_root_that_may_not_make_namespaces_is_told_and_leaves_nothing(capability: str) -> None:
+    lesser_root = ["setpriv", f"--bounding-set=-{capability}"]
+    done = subprocess.run(
+        [*lesser_root, *VXNET, "demo"], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    found = re.search(r"namespace (vx[0-9a-f]{6})-h1 cannot be made", done.stderr)
+    assert found is not None
+    assert leftovers(found[1]) == []
+
+
+def test_without_its_tools_the_demo_says_what_to_install(tmp_path: Path) -> None:
     done = subprocess.run(
         [*VXNET, "demo"],
         env={**os.environ, "PATH": str(tmp_path)},
@@ -159,4 +172,4 @@ def test_without_ping_the_demo_says_what_to_install(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "iputils-ping" in done.stderr
+    assert "util-linux iputils-ping" in done.stderr

@@ -19,7 +19,7 @@ from typing import Any, Self
 from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from vxnet.demo.namespace import Namespace
+from vxnet.demo.namespace import Namespace, require_root
 from vxnet.demo.processes import end_all
 from vxnet.errors import HostError, StateError
 
@@ -101,8 +101,7 @@ class Bed:
         self._owner = os.getpid()
 
     def __enter__(self) -> Self:
-        if os.geteuid() != 0:
-            raise HostError("network namespaces are made by root only; run this as root")
+        require_root()
         self._take_signals()
         try:
             self._build()

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pyroute2 import netns
 
 from vxnet.demo.bed import DIRECTORY
-from vxnet.demo.namespace import NAMESPACES
+from vxnet.demo.namespace import NAMESPACES, require_root
 from vxnet.demo.processes import end_pids, pids_in_namespaces, pids_mentioning
 from vxnet.errors import StateError
 
@@ -17,7 +17,11 @@ PREFIX = re.compile(r"vx[0-9a-f]{6}")
 
 
 def prefixes() -> list[str]:
-    """The prefixes of all beds that have a directory on this machine, in use or left behind."""
+    """The prefixes of all beds that have a directory on this machine, in use or left behind.
+
+    Raises HostError for anybody but root, as all here do: the directory is root's.
+    """
+    require_root()
     if not DIRECTORY.is_dir():
         return []
     return sorted(p.name for p in DIRECTORY.iterdir() if PREFIX.fullmatch(p.name))
@@ -45,6 +49,7 @@ def remove(prefix: str) -> list[str]:
 
 
 def _check(prefix: str) -> None:
+    require_root()
     if not PREFIX.fullmatch(prefix):
         raise StateError(
             f"{prefix!r} is not the prefix of a demo; it is `vx` and six hexadecimal digits, "

@@ -1,5 +1,6 @@
 """A network namespace: made, entered for a command or a function, removed with what runs in it."""
 
+import os
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -11,7 +12,7 @@ from pyroute2 import netns
 from vxnet.demo.processes import end_all, end_pids, pids_in_namespaces
 from vxnet.errors import HostError
 
-__all__ = ["NAMESPACES", "Namespace"]
+__all__ = ["NAMESPACES", "Namespace", "require_root"]
 
 NAMESPACES = Path("/run/netns")
 
@@ -47,7 +48,7 @@ class Namespace:
             netns.create(name)
             self.inside(_configure)
         except OSError as error:
-            self.remove()
+            Namespace.remove(self)  # not a subclass's: that has more to remove than there is yet
             raise HostError(
                 f"the network namespace {name} cannot be made: {error.strerror or error}; "
                 "root (CAP_SYS_ADMIN, CAP_NET_ADMIN) and a kernel with IPv6 are needed"
@@ -154,6 +155,12 @@ class Namespace:
 
     def _entered(self, command: Sequence[str | Path]) -> list[str]:
         return ["nsenter", f"--net={self.path}", "--", *map(str, command)]
+
+
+def require_root() -> None:
+    """Raise HostError for any other user."""
+    if os.geteuid() != 0:
+        raise HostError("network namespaces are made by root only; run this as root")
 
 
 def _configure() -> None:

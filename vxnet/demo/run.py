@@ -1,5 +1,6 @@
 """A demo from its first namespace to its report."""
 
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +11,12 @@ from vxnet.demo.bed import Bed
 from vxnet.demo.cluster import Cluster
 from vxnet.demo.report import Finding, Report, Result
 from vxnet.demo.stage import Check, Stage
-from vxnet.demo.traffic import require_ping
-from vxnet.errors import StateError, VxnetError
+from vxnet.errors import HostError, StateError, VxnetError
 
 __all__ = ["CHECKS", "HOSTS_MAX", "Options", "Watcher", "run_demo"]
 
 HOSTS_MAX = 50
+TOOLS = {"nsenter": "util-linux", "ping": "iputils-ping"}  # and the Debian packages they are in
 
 # At rest first, then what shows how it is done, then what changes the cluster; a host that was
 # killed comes last but one, since nothing after it may need that host.
@@ -58,10 +59,10 @@ class Watcher(Protocol):
 def run_demo(options: Options, watcher: Watcher) -> Report:
     """Build the hosts, make every check, remove everything (unless it is to be kept).
 
-    Raises VxnetError where there was nothing to check: no root, no `ping`, no daemon that starts.
+    Raises VxnetError where there is nothing to check: no root, no `ping`, a daemon that ends.
     """
     started = time.monotonic()
-    require_ping()
+    _require_tools()
     with Bed(options.hosts) as bed:
         watcher.began(f"Building {options.hosts} hosts and starting their daemons")
         cluster = Cluster(bed, datapath=options.datapath)
@@ -80,6 +81,15 @@ def run_demo(options: Options, watcher: Watcher) -> Report:
             watcher.began("Removing everything that was made")
     report.seconds = time.monotonic() - started
     return report
+
+
+def _require_tools() -> None:
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        packages = " ".join(TOOLS[tool] for tool in missing)
+        raise HostError(
+            f"this machine has no {' and no '.join(missing)}; install it (Debian: {packages})"
+        )
 
 
 def _make(check: Check, stage: Stage) -> Result:
