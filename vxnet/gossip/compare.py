@@ -166,11 +166,10 @@ class Comparison:
         """It holds alive whom we hold gone: one of us is wrong, and the member itself knows."""
         if owner.state is MemberState.LEFT:
             self._hub.send(peer.address, Left(owner.id, owner.epoch, owner.inc))
-        elif owner.asked is None or now - owner.asked > self._hub.settings.probe_interval_s:
-            if owner.asked is not None:  # in vain
+        else:
+            if owner.asked is not None and now - owner.asked > self._hub.settings.probe_interval_s:
                 claim = Suspect(owner.id, owner.epoch, owner.inc, self._roster.me.id)
-                self._hub.send(peer.address, claim)
-            owner.asked = now
+                self._hub.send(peer.address, claim)  # we asked it, in vain
             self._lost(owner, now)
 
     def _same_version(self, stream: Stream, item: Item) -> None:

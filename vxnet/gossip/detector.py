@@ -159,7 +159,10 @@ class Detector:
         probe.timer = self._hub.timers.at(end, lambda at: self._failed(probe, at))
 
     def verify(self, peer: Peer, now: float, *extra: object) -> None:
-        """Ask a member known by hearsay, or thought dead, whether it is there."""
+        """Ask a member known by hearsay, or thought dead, whether it is there; not too often."""
+        if peer.asked is not None and now - peer.asked < self._hub.settings.verify_retry_s:
+            return
+        peer.asked = now
         probe = self._new(Kind.VERIFY, peer.id, now)
         self._ping(peer, probe)
         self._hub.send(peer.address, *extra)
@@ -266,18 +269,18 @@ class Detector:
         wanted = min(settings.confirmations, self._roster.size - 2) if settings.lifeguard else 0
         longest = shortest * settings.suspicion_max_factor
         peer.suspicion = Suspicion(claim.by, now, shortest, longest, wanted)
-        self._watch(peer)
+        self._watch(peer, now)
         if claim.by == self._roster.me.id or wanted <= 0 or not peer.verified:
             return
         # A few of those who hear of it ask at once: confirmed or refuted, it is soon settled.
         if self._hub.random.random() * len(self._roster.live) < settings.confirm_probes:
             self._ask(peer, Kind.CONFIRM, now)
 
-    def confirmed(self, peer: Peer, claim: Suspect) -> bool:
+    def confirmed(self, peer: Peer, claim: Suspect, now: float) -> bool:
         """One more doubts it; whether that counts for anything."""
         if peer.suspicion is None or not peer.suspicion.confirm(claim.by):
             return False
-        self._watch(peer)
+        self._watch(peer, now)
         return True
 
     def suspicion_s(self) -> float:
@@ -285,14 +288,14 @@ class Detector:
         settings = self._hub.settings
         return shortest_s(self._roster.size, settings.probe_interval_s, settings.suspicion_factor)
 
-    def _watch(self, peer: Peer) -> None:
+    def _watch(self, peer: Peer, now: float) -> None:
         old = self._suspicions.pop(peer.id, None)
         if old is not None:
             old.cancel()
         suspicion = peer.suspicion
         if suspicion is not None:
             self._suspicions[peer.id] = self._hub.timers.at(
-                suspicion.deadline, lambda now: self._expired(peer, suspicion, now)
+                max(now, suspicion.deadline), lambda at: self._expired(peer, suspicion, at)
             )
 
     def _expired(self, peer: Peer, suspicion: Suspicion, now: float) -> None:
@@ -311,4 +314,4 @@ class Detector:
             peer = self._roster.get(peer_id)
             if peer is not None and peer.suspicion is not None:
                 peer.suspicion.started += late_s
-                self._watch(peer)
+                self._watch(peer, now)

@@ -240,9 +240,7 @@ class Greeter:
     def returned(self, now: float) -> None:
         """A member came back from the dead: where it was, there may be more."""
         for peer in self._roster.dead.draw(self._hub.random, self._hub.settings.heal_returns):
-            if peer.asked is None or now - peer.asked > self._hub.settings.probe_interval_s:
-                peer.asked = now
-                self._verify(peer, now)
+            self._verify(peer, now)
 
     def _held(self, address: Address) -> bool:
         peer = self._roster.at(address)

@@ -85,7 +85,7 @@ class Peer:
         self.info: NodeBody | None = None
         self.attached: dict[int, int] = {}  # VNI to attachment, from its own record
         self.attempts = 0  # questions to it while it was unverified
-        self.asked: float | None = None  # when it was asked last since it was declared dead
+        self.asked: float | None = None  # when it was asked last, in this state
         self.describe(alive)
 
     def describe(self, alive: Alive) -> None:

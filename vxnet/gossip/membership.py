@@ -93,7 +93,7 @@ class Membership:
         if peer is None:
             return
         if peer.state is MemberState.SUSPECT and (peer.epoch, peer.inc) == (claim.epoch, claim.inc):
-            if self.detector.confirmed(peer, claim):
+            if self.detector.confirmed(peer, claim, now):
                 self._queue.member(peer.id, claim, now)
             return
         if self._roster.doubt(claim, MemberState.SUSPECT, now) is not None:

@@ -2,11 +2,9 @@
 happened out. It reads no clock and opens no socket; the driver in `vxnet.control.gossip` does both.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from random import Random
-from typing import Any
 
-from vxnet.errors import StateError, WireError
 from vxnet.gossip.compare import Comparison
 from vxnet.gossip.detector import Detector
 from vxnet.gossip.events import (
@@ -15,65 +13,30 @@ from vxnet.gossip.events import (
     Event,
     Member,
     MemberState,
-    NodeId,
     Record,
     RecordKind,
 )
 from vxnet.gossip.greeter import Greeter
-from vxnet.gossip.hub import Datagram, Hub, StreamId, Transmit
-from vxnet.gossip.limit import Limits
+from vxnet.gossip.hub import Hub, StreamId, Transmit
+from vxnet.gossip.keys import Keys
+from vxnet.gossip.local import Local
 from vxnet.gossip.member import Address, Identity, Peer
 from vxnet.gossip.membership import Membership
+from vxnet.gossip.outgoing import Outgoing
 from vxnet.gossip.queue import Queue
+from vxnet.gossip.reception import Reception
 from vxnet.gossip.replication import Replication
 from vxnet.gossip.roster import Roster
 from vxnet.gossip.rules import ALL_RULES, Rule
 from vxnet.gossip.security import Keyring, Security
 from vxnet.gossip.settings import GossipSettings
-from vxnet.gossip.stream import vni_scope
-from vxnet.gossip.table import ATTACH, ENTRY, NODE, Table
+from vxnet.gossip.table import Table
 from vxnet.gossip.transfer import Transfers
 from vxnet.gossip.view import View
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
-from vxnet.wire.gossip import (
-    BODY_MAX,
-    Ack,
-    Alive,
-    AttachBody,
-    Buckets,
-    Compare,
-    Dead,
-    Delta,
-    EntryBody,
-    Have,
-    Header,
-    Hello,
-    Item,
-    Left,
-    Message,
-    Mistaken,
-    More,
-    Nack,
-    NodeBody,
-    Ping,
-    PingReq,
-    Pull,
-    Refused,
-    Relayed,
-    Rows,
-    Snapshot,
-    Suspect,
-    Welcome,
-    decode_body,
-    encode,
-    pack,
-)
+from vxnet.wire.gossip import Ack, Alive, Dead, Delta, Message, NodeBody, Snapshot, Suspect
 
 __all__ = ["Node"]
-
-PROBING = frozenset((1, 2))  # the types of Ping and Ack: packets with these carry news along
-RECORD_KEY_MAX = 64
-RECORD_BODY_MAX = 900
 
 
 class Node:
@@ -96,9 +59,8 @@ class Node:
         self.roster = roster = Roster(identity, hub, now)
         self.table = table = Table(roster, hub, rules)
         self.view = View(roster, table, hub, now, self._station_lost)
-        self._queue = queue = Queue(roster, table, hub, now)
-        self._limits = Limits(settings, now)
         self._now = now
+        queue = Queue(roster, table, hub, now)
         self._replication = Replication(
             roster, table, queue, hub, now, outlived=lambda epoch, at: claims.outlived(epoch, at)
         )
@@ -118,12 +80,7 @@ class Node:
             roster, hub, now, say=self._say, dial=self._transfers.dial, root=table.root
         )
         self._greeter = claims.greeter = Greeter(
-            roster,
-            hub,
-            now,
-            verify=self._ask,
-            met=self._met,
-            introduced=claims.introduced,
+            roster, hub, now, verify=self._ask, met=self._met, introduced=claims.introduced
         )
         self._compare = Comparison(
             roster,
@@ -134,83 +91,34 @@ class Node:
             lost=self._ask,
             own=self._replication.own_seen,
         )
-        self._handlers: dict[type, Callable[[Any, Header, Peer, Address, float], None]] = {
-            Ack: self._on_ack,
-            Nack: lambda m, h, p, s, now: self._detector.nacked(m, h.node_id, now),
-            Relayed: lambda m, h, p, s, now: self._detector.relayed(m, h.node_id),
-            PingReq: self._on_ping_req,
-            Alive: self._on_claim,
-            Suspect: self._on_claim,
-            Dead: self._on_claim,
-            Left: self._on_claim,
-            Rows: lambda m, h, p, s, now: self._replication.take(m, p, now),
-            Delta: lambda m, h, p, s, now: self._replication.take(m, p, now),
-            Snapshot: lambda m, h, p, s, now: self._replication.take(m, p, now),
-            Have: lambda m, h, p, s, now: self._compare.has(p, m, now),
-            Buckets: lambda m, h, p, s, now: self._compare.differ(p, m, now),
-            Pull: lambda m, h, p, s, now: self._compare.pulled(p.address, m),
-            More: lambda m, h, p, s, now: self._compare.more(p, m, now),
-            Compare: lambda m, h, p, s, now: self._compare.forced(p, m),
-        }
+        self._reception = Reception(
+            roster,
+            hub,
+            self.security,
+            now,
+            table=table,
+            detector=self._detector,
+            greeter=self._greeter,
+            compare=self._compare,
+            membership=claims,
+            replication=self._replication,
+            ask=self._ask,
+        )
+        self._outgoing = Outgoing(roster, queue, hub, self.security)
+        self._local = Local(
+            roster, table, self.view, self._replication, self._compare, self.security, hub
+        )
+        self.keys = Keys(roster, self.security, self._local.describe)
         self._swept = hub.timers.at(now + settings.suspended_s / 30, self._sweep)
         roster.me.info = NodeBody("", "", identity.low, identity.high, identity.features)
-        self._describe(now)
+        self._local.describe(now)
 
     # ── in: from the network ────────────────────────────────────────────────────────────────
 
     def receive(self, data: bytes, source: Address, now: float) -> None:
         """A datagram arrived. Whatever is wrong with it is counted, and changes nothing."""
         self._at(now)
-        counters = self.hub.counters
-        counters["packets_in"] += 1
-        known = self.roster.at(source)
-        stranger = known is None or not known.live
-        if stranger and self._limits.blocked(source, now):
-            counters["dropped_strangers"] += 1
-            return
-        try:
-            header, body = self.security.open(data)
-            messages = decode_body(body)
-        except WireError:
-            counters["dropped_malformed"] += 1
-            if stranger:
-                self._limits.charge(source, now)
-            return
-        if header.node_id == self.roster.me.id or not self.security.fresh(header):
-            counters["dropped_replayed"] += 1
-            return
-        peer = self.roster.get(header.node_id)
-        if peer is None or not peer.verified:
-            if self.security.keyring is None:
-                self._limits.charge(source, now)
-        elif not self._limits.known(peer.id, len(data), now):
-            counters["dropped_limited"] += 1
-            return
-        for message in messages:
-            self._dispatch(message, header, source, now)
-
-    def _dispatch(self, message: Message, header: Header, source: Address, now: float) -> None:
-        match message:
-            case Ping():
-                self._on_ping(message, header, source, now)
-            case Hello():
-                if message.alive.id == header.node_id:
-                    self._greeter.greeted(message, source, now)
-            case Welcome():
-                self._greeter.welcomed(message, header.node_id, source, now)
-            case Refused():
-                self._greeter.refused(message, source)
-            case Mistaken():
-                self._greeter.hello(source)
-            case _:
-                peer = self.roster.get(header.node_id)
-                handler = self._handlers.get(type(message))
-                if handler is None or peer is None:
-                    self.hub.counters["messages_unexpected"] += 1
-                elif not peer.verified and not isinstance(message, Ack | Alive | Left):
-                    self.hub.counters["messages_unverified"] += 1
-                else:
-                    handler(message, header, peer, source, now)
+        self._reception.receive(data, source, now)
 
     def accepted(self, source: Address, now: float) -> StreamId | None:
         """Somebody connected over TCP; None: hang up."""
@@ -256,44 +164,7 @@ class Node:
 
     def transmits(self) -> list[Transmit]:
         """What is to be sent, once; messages for one address share datagrams."""
-        hub = self.hub
-        outbox, hub.outbox = hub.outbox, {}
-        for address, messages in outbox.items():
-            self._pack(address, messages)
-        out, hub.transmits = hub.transmits, []
-        hub.counters["packets_out"] += len(out)
-        return out
-
-    def _pack(self, address: Address, messages: list[bytes]) -> None:
-        size = sum(map(len, messages))
-        if len(messages[0]) > 1 and messages[0][1] in PROBING and size < BODY_MAX and self._queue:
-            messages.extend(self._queue.ride(address, BODY_MAX - 3 - size))
-            size = sum(map(len, messages))
-        if size <= BODY_MAX - 3:
-            self._seal(address, messages)
-            return
-        batch: list[bytes] = []
-        room = BODY_MAX - 3
-        for message in messages:
-            if batch and len(message) > room:
-                self._seal(address, batch)
-                batch, room = [], BODY_MAX - 3
-            batch.append(message)
-            room -= len(message)
-        self._seal(address, batch)
-
-    def _seal(self, address: Address, messages: Sequence[bytes]) -> None:
-        kid = None
-        if self.security.keyring is not None:
-            peer = self.roster.at(address)
-            if peer is None or peer.info is None:
-                ids = self.security.keyring.ids
-                kid = ids[self.hub.counters["hellos"] % len(ids)]
-            else:
-                kid = self.security.best_key(peer.info.keys)
-        data = self.security.seal(pack(messages), kid)
-        self.hub.counters["bytes_out"] += len(data)
-        self.hub.transmits.append(Datagram(address, data))
+        return self._outgoing.take()
 
     def events(self) -> list[Event]:
         """What happened, once, in order."""
@@ -305,8 +176,9 @@ class Node:
     def join(self, seeds: Iterable[Address], now: float) -> None:
         """Where to look for the others; may be said again when names resolve to something else."""
         self._at(now)
-        self._replication.settled = not self._greeter.alone and self._replication.settled
         self._greeter.join(seeds, now)
+        if self._greeter.alone:
+            self._replication.settled = False
 
     def leave(self, now: float) -> None:
         """Say farewell; go on answering for `leave_s`, then stop."""
@@ -315,33 +187,14 @@ class Node:
             self._membership.farewell(now)
 
     def attach(self, vni: Vni, now: float) -> None:
-        """This host has the network now."""
+        """This host has the network now. Raises StateError where it has too many."""
         self._at(now)
-        scope = vni_scope(vni)
-        if self.table.wants(scope):
-            return
-        if len(self.table.scopes) > self.hub.settings.vnis_max:
-            raise StateError(f"this host has {len(self.table.scopes) - 1} networks, the most")
-        stream = self.table.want(scope)
-        body = encode(AttachBody(stream.att))
-        self._replication.publish(0, ATTACH, vni.to_bytes(3, "big"), body, now)
-        self.view.scope_taken_up(scope)
-        wanted = [
-            Item(peer.id, peer.epoch, scope, peer.attached[vni], 0)
-            for peer in self.roster.by_vni.get(vni, ())
-        ]
-        if wanted:
-            for peer in self.roster.by_vni[vni].draw(self.hub.random, 2):
-                self._compare.pull(peer, wanted[:200])
+        self._local.attach(vni, now)
 
     def detach(self, vni: Vni, now: float) -> None:
         """This host no longer has the network; its own entries in it go with it."""
         self._at(now)
-        scope = vni_scope(vni)
-        if self.table.wants(scope):
-            self._replication.publish(0, ATTACH, vni.to_bytes(3, "big"), None, now)
-            self.table.unwant(scope)
-            self.view.scope_given_up(scope)
+        self._local.detach(vni, now)
 
     def announce(
         self,
@@ -356,37 +209,22 @@ class Node:
     ) -> None:
         """This host has the station, or speaks for `vtep`, which has. Raises StateError."""
         self._at(now)
-        if len(ips) > 8:
-            raise StateError(f"a station with {len(ips)} addresses; gossip carries 8")
-        self.table.own(vni_scope(vni))
-        sequence = self.view.election.sequence(vni, mac, now, moved=moved)
-        if sequence is None:
-            return
-        body = EntryBody(
-            int(flags), sequence, tuple(ips), vtep.ip if vtep else None, vtep.port if vtep else 0
-        )
-        self._replication.publish(vni_scope(vni), ENTRY, mac, encode(body), now)
+        self._local.announce(vni, mac, ips, flags, now, moved=moved, vtep=vtep)
 
     def withdraw(self, vni: Vni, mac: Mac, now: float) -> None:
         """This host no longer has the station."""
         self._at(now)
-        if self.table.wants(vni_scope(vni)):
-            self._replication.publish(vni_scope(vni), ENTRY, mac, None, now)
+        self._local.withdraw(vni, mac, now)
 
     def publish(self, kind: RecordKind, key: bytes, body: bytes, now: float) -> None:
         """Put a record into the catalogue, or replace it. Raises StateError if it is too large."""
         self._at(now)
-        if len(key) > RECORD_KEY_MAX or len(body) > RECORD_BODY_MAX:
-            raise StateError(
-                f"a record with a key of {len(key)} and a body of {len(body)} octets;"
-                f" {RECORD_KEY_MAX} and {RECORD_BODY_MAX} fit a gossip packet"
-            )
-        self._replication.publish(0, kind, key, body, now)
+        self._local.publish(kind, key, body, now)
 
     def retract(self, kind: RecordKind, key: bytes, now: float) -> None:
         """Take a record of this host out of the catalogue."""
         self._at(now)
-        self._replication.publish(0, kind, key, None, now)
+        self._local.retract(kind, key, now)
 
     # ── what is known ───────────────────────────────────────────────────────────────────────
 
@@ -418,50 +256,7 @@ class Node:
         """The catalogue's records of one kind."""
         return self.view.records(kind)
 
-    # ── messages ────────────────────────────────────────────────────────────────────────────
-
-    def _on_ping(self, ping: Ping, header: Header, source: Address, now: float) -> None:
-        if ping.target != self.roster.me.id:
-            self.hub.send(source, Mistaken(ping.seq, ping.target))
-            return
-        peer = self.roster.get(header.node_id)
-        if peer is None:
-            self.hub.send(source, Ack(ping.seq, 0))
-            self._greeter.stranger(source, now)
-            return
-        self.hub.send(source, Ack(ping.seq, self.table.root(peer)))
-        if peer.live:
-            self._compare.rooted(peer, ping.root, now)
-        elif peer.state is MemberState.DEAD or not peer.verified:
-            self._ask(peer, now)
-
-    def _on_ack(self, ack: Ack, header: Header, peer: Peer, source: Address, now: float) -> None:
-        if self._detector.acked(ack, header.node_id, now) is None:
-            return
-        if peer.forwards:
-            self.roster.verify(peer, now)
-            self._compare.rooted(peer, ack.root, now)
-
-    def _on_ping_req(
-        self, request: PingReq, header: Header, peer: Peer, source: Address, now: float
-    ) -> None:
-        if len(request.ip) in (4, 16):
-            address = Address(Ip(request.ip), request.port)
-            self._detector.relay(request, source, address, now)
-
-    def _on_claim(
-        self,
-        claim: Alive | Suspect | Dead | Left,
-        header: Header,
-        peer: Peer,
-        source: Address,
-        now: float,
-    ) -> None:
-        self._membership.heard(claim, now)
-        me = self.roster.me
-        if claim.id == me.id and isinstance(claim, Suspect | Dead):
-            if me.state is not MemberState.LEFT:
-                self.hub.send(source, me.alive())  # whoever doubts us hears it from us
+    # ── between the parts ───────────────────────────────────────────────────────────────────
 
     def _say(self, claim: object, now: float) -> None:
         if isinstance(claim, Suspect | Dead):
@@ -504,19 +299,6 @@ class Node:
         """Another host has it now, with a higher number: ours goes (RFC 7432 §15)."""
         self.withdraw(vni, mac, self._now)
 
-    def _describe(self, now: float) -> None:
-        identity = self.identity
-        ring = self.security.keyring
-        body = NodeBody(
-            identity.version,
-            identity.datapath,
-            identity.low,
-            identity.high,
-            identity.features,
-            ring.ids if ring else (),
-        )
-        self._replication.publish(0, NODE, b"", encode(body), now)
-
     def _sweep(self, now: float) -> None:
         """Forget what is of no use any more: streams of the dead, then that they ever were."""
         settings = self.hub.settings
@@ -536,58 +318,5 @@ class Node:
         for stream in self.table.of(peer.id):
             if self.table.get(peer.id, stream.scope) is stream:
                 self.table.drop(stream)
-        self._limits.forget(peer.id)
+        self._reception.forget(peer)
         self.roster.forget(peer)
-
-    # ── keys ────────────────────────────────────────────────────────────────────────────────
-
-    def install_key(self, key: bytes, now: float) -> bytes:
-        """Accept a key; the others hear that we do. Its id. Raises StateError without a keyring."""
-        kid = self._keyring().install(key)
-        self._describe(now)
-        return kid
-
-    def use_key(self, kid: bytes, now: float, *, force: bool = False) -> None:
-        """Seal with a key. Raises StateError while a live member does not accept it."""
-        lacking = [
-            peer.name for peer in self.roster.live if not peer.info or kid not in peer.info.keys
-        ]
-        if lacking and not force:
-            raise StateError(
-                f"key {kid.hex()} is not installed on {', '.join(sorted(lacking)[:5])}; install it"
-                " there first, or force it and lose them"
-            )
-        self._keyring().use(kid)
-        self._describe(now)
-
-    def remove_key(self, kid: bytes, now: float, *, force: bool = False) -> None:
-        """Accept a key no longer. Raises StateError while a member has no other of ours."""
-        ring = self._keyring()
-        others = set(ring.ids) - {kid}
-        only = [
-            peer.name
-            for peer in self.roster
-            if peer.state is not MemberState.LEFT
-            and peer.info
-            and kid in peer.info.keys
-            and not others.intersection(peer.info.keys)
-        ]
-        if only and not force:
-            raise StateError(
-                f"key {kid.hex()} is the only one of ours that {', '.join(sorted(only)[:5])}"
-                " accepts; install a newer one there first, or force it and lose them"
-            )
-        ring.remove(kid)
-        self._describe(now)
-
-    def _keyring(self) -> Keyring:
-        if self.security.keyring is None:
-            raise StateError("gossip is not encrypted here; set gossip.key_file to use keys")
-        return self.security.keyring
-
-    def key_holders(self) -> dict[bytes, list[NodeId]]:
-        """Which live members accept each of our keys."""
-        return {
-            kid: [p.id for p in self.roster.live if p.info and kid in p.info.keys]
-            for kid in self._keyring().ids
-        }

@@ -216,14 +216,8 @@ class View:
             self._flooding[name] = peer.vtep
             self._hub.events.append(NetworkPeer(Vni(vni), peer.id, peer.vtep, present=True))
 
-    def scope_taken_up(self, scope: int) -> None:
-        """This node has a network now: who else has it?"""
-        for peer in self._roster:
-            if scope - 1 in peer.attached:
-                self.refresh(peer, scope)
-
-    def scope_given_up(self, scope: int) -> None:
-        """This node no longer has a network; its streams are dropped already."""
+    def refresh_scope(self, scope: int) -> None:
+        """This node has a network now, or no longer has it: who else has it?"""
         for peer in self._roster:
             if scope - 1 in peer.attached:
                 self.refresh(peer, scope)

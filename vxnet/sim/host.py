@@ -14,6 +14,7 @@ from vxnet.gossip.security import Keyring
 from vxnet.gossip.settings import GossipSettings
 from vxnet.sim.clock import Clock
 from vxnet.sim.network import Network
+from vxnet.wire.addr import Ip, Mac, Vni
 
 if TYPE_CHECKING:
     from vxnet.gossip.events import Event
@@ -190,6 +191,30 @@ class Host:
             self._clock.at(self._busy_until, act)
         else:
             act()
+
+    # ── what it is told ─────────────────────────────────────────────────────────────────────
+
+    def do(self, command: Callable[[Node, float], None]) -> None:
+        """Have the node told something, as the daemon would: `host.do(lambda node, now: ...)`."""
+        command(self.node, self.now)
+        self.act()
+
+    def attach(self, vni: int) -> None:
+        """Take up a network."""
+        self.do(lambda node, now: node.attach(Vni(vni), now))
+
+    def detach(self, vni: int) -> None:
+        """Give up a network."""
+        self.do(lambda node, now: node.detach(Vni(vni), now))
+
+    def announce(self, vni: int, mac: bytes, ip: bytes = b"", *, moved: bool = False) -> None:
+        """A station is here."""
+        ips = (Ip(ip),) if ip else ()
+        self.do(lambda node, now: node.announce(Vni(vni), Mac(mac), ips, moved=moved, now=now))
+
+    def withdraw(self, vni: int, mac: bytes) -> None:
+        """A station is gone."""
+        self.do(lambda node, now: node.withdraw(Vni(vni), Mac(mac), now))
 
     # ── what it does ────────────────────────────────────────────────────────────────────────
 
