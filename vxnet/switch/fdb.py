@@ -21,6 +21,8 @@ class Fdb:
         self._learned: dict[Place, dict[bytes, Station]] = {}  # each in the order of learning
         self._learned_count = 0
         self.stations: dict[bytes, Station] = {}
+        # Whose entries changed, for who keeps a copy of the table; None where nobody does.
+        self.changed: set[bytes] | None = None
 
     def __iter__(self) -> Iterator[Station]:
         return iter(self.stations.values())
@@ -28,12 +30,12 @@ class Fdb:
     def put(self, station: Station) -> None:
         """Enter a station that the control plane or a port vouches for, in place of any other."""
         self.remove(station.mac)
-        self.stations[station.mac] = station
+        self._enter(station)
 
     def learn(self, mac: Mac, place: Place, now: float) -> None:
         """Enter a station that was seen; call `has_room` first."""
         station = Station(mac, place, Source.LEARNED, now)
-        self.stations[mac] = station
+        self._enter(station)
         self._learned.setdefault(place, {})[mac] = station
         self._learned_count += 1
 
@@ -42,13 +44,15 @@ class Fdb:
         self.remove(station.mac)
         station.place, station.action, station.inward = place, place.action, place.inward
         station.seen = now
-        self.stations[station.mac] = station
+        self._enter(station)
         self._learned.setdefault(place, {})[station.mac] = station
         self._learned_count += 1
 
     def remove(self, mac: bytes) -> None:
         """Take out whatever is known of a MAC."""
         station = self.stations.pop(mac, None)
+        if station is not None and self.changed is not None:
+            self.changed.add(mac)
         if station is not None and station.source is Source.LEARNED:
             learned = self._learned[station.place]
             del learned[mac]
@@ -92,3 +96,8 @@ class Fdb:
             for station in learned.values()
             if station.seen <= limit
         ]
+
+    def _enter(self, station: Station) -> None:
+        self.stations[station.mac] = station
+        if self.changed is not None:
+            self.changed.add(station.mac)

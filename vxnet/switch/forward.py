@@ -14,10 +14,10 @@ from vxnet.switch.journal import Journal
 from vxnet.switch.limits import Limits
 from vxnet.switch.model import Change, FdbRow, Port, RemoveEntry, Segment, SetEntry, SetPeers
 from vxnet.switch.neighbours import MAY_BE_ND
-from vxnet.switch.places import LocalPort, RemotePeer
+from vxnet.switch.places import LocalPort, RemotePeer, Station
 from vxnet.switch.segment import Domain
 from vxnet.wire import ethernet
-from vxnet.wire.addr import Ip, Vni
+from vxnet.wire.addr import Ip, Mac, Vni
 from vxnet.wire.ethernet import VLAN_ETHERTYPES, Buffer, Ethertype
 
 __all__ = ["Switch"]
@@ -49,6 +49,7 @@ class Switch:
         self._journal = Journal(self._limits.events_max)
         self._domains: dict[Vni, Domain] = {}
         self._ports: dict[PortId, LocalPort] = {}
+        self._is_watched = False
 
     # Frames
 
@@ -128,7 +129,9 @@ class Switch:
         """Add a network, or change its settings."""
         domain = self._domains.get(segment.vni)
         if domain is None:
-            self._domains[segment.vni] = Domain(segment, self._limits, self._journal)
+            domain = Domain(segment, self._limits, self._journal)
+            domain.fdb.changed = set() if self._is_watched else None
+            self._domains[segment.vni] = domain
         else:
             domain.configure(segment)
 
@@ -188,6 +191,35 @@ class Switch:
     def rows(self, now: float) -> list[FdbRow]:
         """The forwarding table, for people."""
         return [row for domain in self._domains.values() for row in domain.rows(now)]
+
+    # For a datapath that keeps a copy of the table
+
+    def watch(self) -> None:
+        """Note which entries change from now on, for `changes`. To be called before all others."""
+        self._is_watched = True
+
+    def changes(self) -> list[tuple[Vni, Mac, Station | None]]:
+        """The entries that changed since the last call, as they are now; None for those gone."""
+        found: list[tuple[Vni, Mac, Station | None]] = []
+        for vni, domain in self._domains.items():
+            if domain.fdb.changed:
+                changed, domain.fdb.changed = domain.fdb.changed, set()
+                stations = domain.fdb.stations
+                found += [(vni, Mac(mac), stations.get(mac)) for mac in changed]
+        return found
+
+    def refresh(self, vni: Vni, mac: Mac, seen: float) -> None:
+        """A station sent frames that were not shown to the switch, the last of them at `seen`."""
+        domain = self._domains.get(vni)
+        station = domain.fdb.stations.get(mac) if domain is not None else None
+        if station is not None and seen > station.seen:
+            station.seen = seen
+
+    def blocked(self) -> set[PortId]:
+        """The ports whose frames are all dropped, as they are joined to others outside."""
+        return {
+            port_id for port_id, local in self._ports.items() if local.blocked_until is not None
+        }
 
 
 def _inspect(
