@@ -20,15 +20,13 @@ from vxnet.wire.gossip import (
     Compare,
     Delta,
     Have,
-    Head,
-    Item,
     Left,
     More,
     Pull,
-    Row,
     Snapshot,
     Suspect,
 )
+from vxnet.wire.rows import Head, Item, Row
 
 __all__ = ["Comparison"]
 

@@ -13,7 +13,8 @@ from vxnet.gossip.stream import vni_scope
 from vxnet.gossip.table import ATTACH, ENTRY, NODE, Table
 from vxnet.gossip.view import View
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
-from vxnet.wire.gossip import AttachBody, EntryBody, Item, NodeBody, encode
+from vxnet.wire.gossip import encode
+from vxnet.wire.rows import AttachBody, EntryBody, Item, NodeBody
 
 __all__ = ["Local"]
 

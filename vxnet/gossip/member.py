@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vxnet.gossip.events import Member, MemberState, NodeId
 from vxnet.wire.addr import Ip, Vtep, format_ip
-from vxnet.wire.gossip import Alive, NodeBody
+from vxnet.wire.gossip import Alive
 
 if TYPE_CHECKING:
     from vxnet.gossip.suspicion import Suspicion
+    from vxnet.wire.rows import NodeBody
 
 __all__ = ["FORWARDING", "PROTOCOL", "Address", "Identity", "Peer", "newer"]
 

@@ -34,7 +34,8 @@ from vxnet.gossip.table import Table
 from vxnet.gossip.transfer import Transfers
 from vxnet.gossip.view import View
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
-from vxnet.wire.gossip import Ack, Alive, Dead, Delta, Message, NodeBody, Snapshot, Suspect
+from vxnet.wire.gossip import Ack, Alive, Dead, Delta, Message, Snapshot, Suspect
+from vxnet.wire.rows import NodeBody
 
 __all__ = ["Node"]
 

@@ -17,7 +17,8 @@ from vxnet.gossip.pool import Pool
 from vxnet.gossip.roster import Roster
 from vxnet.gossip.stream import Stream
 from vxnet.gossip.table import Table
-from vxnet.wire.gossip import BODY_MAX, Have, Row, encode, pack_rows
+from vxnet.wire.gossip import BODY_MAX, Have, encode, pack_rows
+from vxnet.wire.rows import Row
 
 if TYPE_CHECKING:
     from vxnet.gossip.timers import Timer

@@ -9,7 +9,8 @@ from vxnet.gossip.queue import Queue
 from vxnet.gossip.roster import Roster
 from vxnet.gossip.stream import Stream
 from vxnet.gossip.table import Table
-from vxnet.wire.gossip import Delta, Head, Item, Pull, Row, Rows, Snapshot
+from vxnet.wire.gossip import Delta, Pull, Rows, Snapshot
+from vxnet.wire.rows import Head, Item, Row
 
 __all__ = ["Replication"]
 

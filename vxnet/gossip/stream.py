@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from struct import Struct
 
 from vxnet.gossip.rules import ALL_RULES, Rule
-from vxnet.wire.gossip import Head, Item, Row, encode
+from vxnet.wire.gossip import encode
+from vxnet.wire.rows import Head, Item, Row
 
 __all__ = ["Change", "Key", "Stream", "parts", "vni_scope"]
 

@@ -13,7 +13,8 @@ from vxnet.gossip.member import Peer
 from vxnet.gossip.roster import Roster
 from vxnet.gossip.rules import ALL_RULES, Rule
 from vxnet.gossip.stream import Change, Stream, vni_scope
-from vxnet.wire.gossip import BUCKETS, Head, Item, Row
+from vxnet.wire.gossip import BUCKETS
+from vxnet.wire.rows import Head, Item, Row
 
 __all__ = ["ATTACH", "ENTRY", "NODE", "ROW_MAX", "Table"]
 

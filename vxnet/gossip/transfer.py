@@ -23,10 +23,8 @@ from vxnet.wire.gossip import (
     Delta,
     Done,
     Fetch,
-    Item,
     Message,
     Ping,
-    Row,
     Snapshot,
     Suspect,
     decode_body,
@@ -34,6 +32,7 @@ from vxnet.wire.gossip import (
     pack,
     split_records,
 )
+from vxnet.wire.rows import Item, Row
 
 if TYPE_CHECKING:
     from vxnet.gossip.timers import Timer

@@ -27,7 +27,7 @@ from vxnet.gossip.stream import Change, Key, Stream, vni_scope
 from vxnet.gossip.table import ATTACH, ENTRY, NODE, Table
 from vxnet.gossip.timers import Timer
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
-from vxnet.wire.gossip import AttachBody, EntryBody, NodeBody, Row, decode_row_body
+from vxnet.wire.rows import AttachBody, EntryBody, NodeBody, Row, decode_row_body
 
 __all__ = ["View"]
 

@@ -7,12 +7,13 @@ skipped and fields beyond those known are ignored, so that later versions can ad
 
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any, NamedTuple, TypeVar, cast
+from typing import Annotated, NamedTuple
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 from vxnet.errors import WireError
+from vxnet.wire.rows import U16, U32, U48, U64, Address, Head, Item, Name, Row, Scope, Text, Token
 
 __all__ = [
     "BODY_MAX",
@@ -23,39 +24,31 @@ __all__ = [
     "TAG_BYTES",
     "Ack",
     "Alive",
-    "AttachBody",
     "Buckets",
     "Compare",
     "Dead",
     "Delta",
     "Done",
-    "EntryBody",
     "Fetch",
     "Have",
-    "Head",
     "Header",
     "Hello",
-    "Item",
     "Left",
     "Message",
     "Mistaken",
     "More",
     "Nack",
-    "NodeBody",
     "Ping",
     "PingReq",
     "Pull",
     "Refused",
     "Relayed",
-    "Row",
     "Rows",
     "Snapshot",
     "Suspect",
     "Welcome",
-    "WireError",
     "decode_body",
     "decode_header",
-    "decode_row_body",
     "encode",
     "encode_header",
     "pack",
@@ -77,18 +70,6 @@ BUCKETS = 64
 MAGIC = 0xE7
 WIRE_MAJOR = 1
 HEADER = struct.Struct("!BBHIQ6s6s")
-
-U16 = Annotated[int, Meta(ge=0, le=2**16 - 1)]
-U24 = Annotated[int, Meta(ge=0, le=2**24 - 1)]
-U32 = Annotated[int, Meta(ge=0, le=2**32 - 1)]
-U48 = Annotated[int, Meta(ge=0, le=2**48 - 1)]
-U64 = Annotated[int, Meta(ge=0)]  # msgpack has nothing longer
-Scope = Annotated[int, Meta(ge=0, le=2**24)]  # 0, or VNI + 1: VNI 0 is a network too
-Name = Annotated[str, Meta(max_length=64)]
-Text = Annotated[str, Meta(max_length=200)]
-Address = Annotated[bytes, Meta(min_length=4, max_length=16)]
-Token = Annotated[bytes, Meta(min_length=8, max_length=8)]
-KeyId = Annotated[bytes, Meta(min_length=4, max_length=4)]
 
 
 class Header(NamedTuple):
@@ -130,74 +111,7 @@ def decode_header(data: bytes) -> Header:
     )
 
 
-# ── what rows hold ────────────────────────────────────────────────────────────────────────────
-
-
-class Row(Struct, array_like=True, frozen=True, gc=False):
-    """One row of a stream; without a body it is a tombstone."""
-
-    kind: Annotated[int, Meta(ge=0, le=255)]
-    key: Annotated[bytes, Meta(max_length=64)]
-    ver: U48
-    body: Annotated[bytes, Meta(max_length=960)] | None = None
-
-
-class NodeBody(Struct, array_like=True, frozen=True, gc=False):
-    """The node's own record: what it runs, what it speaks, which keys it accepts."""
-
-    version: Annotated[str, Meta(max_length=32)]
-    datapath: Annotated[str, Meta(max_length=16)]
-    low: U16
-    high: U16
-    features: U32
-    keys: Annotated[tuple[KeyId, ...], Meta(max_length=16)] = ()
-
-
-class AttachBody(Struct, array_like=True, frozen=True, gc=False):
-    """The node has a network; `att` counts how often it took it up."""
-
-    att: U32
-
-
-class EntryBody(Struct, array_like=True, frozen=True, gc=False):
-    """A station behind this node; `vtep` only where it is not the node's own."""
-
-    flags: Annotated[int, Meta(ge=0, le=255)]
-    sequence: U32
-    ips: Annotated[tuple[Address, ...], Meta(max_length=8)]
-    vtep: Address | None = None
-    port: U16 = 0
-
-
-BodyT = TypeVar("BodyT", NodeBody, AttachBody, EntryBody)
-
-
 # ── what travels ──────────────────────────────────────────────────────────────────────────────
-
-
-class Head(Struct, array_like=True, frozen=True, gc=False):
-    """A stream as its owner last described it."""
-
-    owner: U64
-    epoch: U48
-    scope: Scope
-    att: U32
-    ver: U48
-    floor: U48
-    count: U32
-    xor: U64
-
-
-class Item(Struct, array_like=True, frozen=True, gc=False):
-    """How far somebody holds a stream; `count` and `xor` where the holder is complete."""
-
-    owner: U64
-    epoch: U48
-    scope: Scope
-    att: U32
-    ver: U48
-    count: U32 = 0
-    xor: U64 = 0
 
 
 class Alive(Struct, array_like=True, frozen=True, gc=False, tag=5):
@@ -419,10 +333,6 @@ encode = _encoder.encode
 _all_known = msgspec.msgpack.Decoder(list[Message])
 _one_known = msgspec.msgpack.Decoder(Message)
 _several = msgspec.msgpack.Decoder(list[Raw])
-_bodies: dict[type, msgspec.msgpack.Decoder[Any]] = {
-    cls: msgspec.msgpack.Decoder(cls)  # a decoder for each type is compiled once
-    for cls in (NodeBody, AttachBody, EntryBody)
-}
 
 
 def array_header(count: int) -> bytes:
@@ -477,14 +387,6 @@ def _tag(raw: bytes) -> int:
     if len(raw) <= at or raw[at] > 0x7F:
         raise WireError("a gossip message without a type")
     return raw[at]
-
-
-def decode_row_body(data: bytes, cls: type[BodyT]) -> BodyT:
-    """Read what a row holds. Raises WireError where it is not a `cls`."""
-    try:
-        return cast("BodyT", _bodies[cls].decode(data))
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise WireError(f"a row that holds no {cls.__name__}: {error}") from None
 
 
 def split_records(buffer: bytearray) -> Iterable[bytes]:
