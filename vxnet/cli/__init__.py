@@ -1,5 +1,6 @@
 """The `vxnet` command."""
 
+import os
 import sys
 
 __all__ = ["main"]
@@ -7,6 +8,8 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line: exit status 0 done, 1 refused in one sentence, 2 wrong usage."""
+    # Plain help and errors: rich would cost each command 50 ms, and the daemon 8 MB.
+    os.environ.setdefault("TYPER_USE_RICH", "0")
     from vxnet.cli.app import app
     from vxnet.errors import VxnetError
 
