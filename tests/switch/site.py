@@ -1,5 +1,7 @@
 """One host with two networks of equal MACs, and short words for what tests say to its switch."""
 
+from functools import cache
+
 from scapy.layers.inet import IP, UDP
 from scapy.layers.l2 import Ether
 
@@ -51,6 +53,7 @@ FOREIGN = Vtep(ip("192.0.2.3"), 4789)  # something else that speaks VXLAN: learn
 STRANGER = ip("192.0.2.99")
 
 
+@cache
 def frame(source: Mac, destination: Mac) -> bytes:
     """A frame with a datagram in it."""
     layer = Ether(src=source.hex(":"), dst=destination.hex(":"))
