@@ -242,6 +242,13 @@ def test_two_wrong_checksums_that_cancel_are_both_found() -> None:
     assert lengths([bytes(d) for d in datagrams])[0] == 1
 
 
+@pytest.mark.parametrize("left", [1, 8, 30, 61, 62])
+def test_a_last_frame_without_payload_stays_alone(left: int) -> None:
+    datagrams = [datagram(4, tcp(i), bytes(100)) for i in range(4)]
+    assert lengths([*datagrams[:3], datagrams[3][:left]]) == [3, 1]
+    assert lengths([datagrams[0], datagrams[1][:left]]) == [1, 1]
+
+
 def test_padding_behind_the_packet_keeps_a_frame_alone() -> None:
     datagrams = [datagram(4, tcp(i, size=2), b"xy") + bytes(4) for i in range(3)]
     assert lengths(datagrams) == [1, 1, 1]
@@ -282,7 +289,7 @@ def test_octets_of_any_kind_are_read_without_an_error(
     octets = np.random.default_rng(seed).integers(0, 256, (count, stride), np.uint8)
     octets[:, 20:22] = (8, 0) if seed % 2 else (0x86, 0xDD)
     octets[:, 22] = 0x45 if seed % 2 else 0x60
-    found = runs(octets, stride, len(PREFIX), udp=udp)
+    found = runs(octets, 1 + seed % stride, len(PREFIX), udp=udp)
     assert sum(run.frames for run in found) == count
 
 

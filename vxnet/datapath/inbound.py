@@ -105,7 +105,11 @@ class Inbound:
         """Several frames as one super-frame; they are alike in all that the switch looks at."""
         stride = rows.shape[1]
         at = run.first * stride
-        vni, reserved = vxlan.parse(self._buffer[at : at + stride])
+        try:
+            vni, reserved = vxlan.parse(self._buffer[at : at + stride])
+        except vxlan.VxlanError as error:
+            add_drops(self._ledger.stray, DropReason(error.fault), run.frames)
+            return
         frame = self._buffer[at + _PREFIX_BYTES : at + stride]
         action = self._switch.from_underlay(vni, burst.source, frame, now, reserved)
         octets = run.frames * (stride - _PREFIX_BYTES)

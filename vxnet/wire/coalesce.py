@@ -157,8 +157,10 @@ def _padded(size: int) -> int:
 
 def _length(rows: Octets, last: int, skip: int, shape: Shape) -> int:
     """How many rows, from the first on, make one super-frame; the last row has `last` octets."""
-    count, width = rows.shape
     network, at, end = skip + HEADER_BYTES, skip + shape.transport, skip + shape.end
+    if last <= end:  # no payload, if it is of this flow at all
+        rows, last = rows[:-1], rows.shape[1]
+    count, width = rows.shape
     kind = (shape.version, shape.protocol, network, at)
     heads = np.zeros((count, _padded(end)), np.uint8)
     heads[:, :end] = rows[:, :end]
@@ -176,7 +178,7 @@ def _length(rows: Octets, last: int, skip: int, shape: Shape) -> int:
     sums = row_sums(rows) - uncovered
     if last != width:
         sums[-1] += uncovered - uncovered_sum(head, *kind, full + last - width)
-        bad[-1] |= last <= end or not _lengthen(fields, shape, last - width)
+        bad[-1] |= not _lengthen(fields, shape, last - width)
     bad |= sums % MODULUS != 0
     words = heads.view(np.uint64)
     bad |= ((words ^ words[0]) & _mask(shape, skip)).any(axis=1)
