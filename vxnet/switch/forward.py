@@ -67,7 +67,7 @@ class Switch:
         if known is not None and known.place is local:
             known.seen = now
         else:
-            refusal = self._domains[local.port.vni].admit(local, source, known, now)
+            refusal = self._domains[local.port.vni].admission.admit(local, source, known, now)
             if refusal is not None:
                 return refusal
         if ethertype != _IPV4 and (
@@ -110,7 +110,7 @@ class Switch:
         if known is not None and known.place is remote:
             known.seen = now
         else:
-            refusal = domain.admit_remote(remote, source, known, now)
+            refusal = domain.admission.admit_remote(remote, source, known, now)
             if refusal is not None:
                 return refusal
         if ethertype != _IPV4:
@@ -241,7 +241,7 @@ def _inspect(
         return _FRAME_MALFORMED if local.port.mac is not None else None
     if notice is None:
         return None
-    return domain.heed(local, source, destination, notice, now)
+    return domain.admission.heed(local, source, destination, notice, now)
 
 
 def _listen(domain: Domain, remote: RemotePeer, frame: Buffer, source: bytes, now: float) -> None:
@@ -251,4 +251,4 @@ def _listen(domain: Domain, remote: RemotePeer, frame: Buffer, source: bytes, no
     except WireError:
         return  # its receivers discard it
     if notice is not None:
-        domain.heed_remote(remote, source, notice, now)
+        domain.admission.heed_remote(remote, source, notice, now)
