@@ -29,6 +29,8 @@ __all__ = ["Preset", "app"]
 
 INTERRUPTED = 128 + signal.SIGINT
 
+BUSY_PERCENT = 10
+
 COLUMNS = (
     BarColumn(),
     TextColumn("{task.percentage:3.0f} %"),
@@ -86,7 +88,8 @@ def app(preset: Preset) -> Callable[[], None]:
         with_install: Annotated[
             bool,
             typer.Option(
-                "--install", help="Install the Debian packages of peers; they may start services."
+                "--install",
+                help="Install peers: Debian packages, which may start services, and Go modules.",
             ),
         ] = False,
         json: Annotated[
@@ -193,6 +196,8 @@ def _tell(results: Results, json: Path | None, markdown: bool) -> None:
             else:
                 tables.show(grid)
         console.print(tables.caption(results), markup=False, highlight=False)
+        if results.machine.background_percent > BUSY_PERCENT:
+            console.print("The machine is busy with other things: trust ratios, and them little.")
     for sentence in tables.failures(results):
         console.print(sentence, markup=False)
 

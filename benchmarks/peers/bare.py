@@ -19,8 +19,6 @@ START_S = 180.0  # a million entries take their time to be made up
 class Bare:
     """No daemon and no gossip, so that only the table's size differs from one to the next."""
 
-    packages = ()
-
     def __init__(self, datapath: str, *, entries: int, networks: int = 1) -> None:
         self._datapath = datapath
         self._entries = entries
@@ -29,6 +27,9 @@ class Bare:
         self.name = f"{datapath}-{entries}" + (f"-in-{networks}" if several else "")
         self.title = f"{datapath}, {entries:,} entries"
         self.title += f" in {networks:,} networks" if several else ""
+
+    def install(self) -> None:
+        """It is there, or is built with vxnet."""
 
     def missing(self) -> str | None:
         """Whether the datapath was built."""

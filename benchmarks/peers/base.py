@@ -21,9 +21,8 @@ class Peer(Protocol):
         """What tables and plots call it."""
         ...
 
-    @property
-    def packages(self) -> tuple[str, ...]:
-        """The Debian packages it needs, for `--install`."""
+    def install(self) -> None:
+        """Bring in what it needs. Raises HostError where that fails."""
         ...
 
     def missing(self) -> str | None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.bed import Bed, End, Host, Pair
-from benchmarks.peers.parts import lacking
+from benchmarks.install import apt_get, lacking
 from benchmarks.process import program, run, wait_until
 
 __all__ = ["DockerOverlay"]
@@ -30,7 +30,10 @@ class DockerOverlay:
 
     name = "docker"
     title = "Docker overlay"
-    packages = ("docker.io", "iptables", "busybox-static")
+
+    def install(self) -> None:
+        """Debian's."""
+        apt_get("docker.io", "iptables", "busybox-static")
 
     def missing(self) -> str | None:
         """Whether engine, client and what goes into the container are there."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from benchmarks.bed import Bed, Host, Pair, other
-from benchmarks.peers.parts import lacking, take_in, wait_for_device
+from benchmarks.install import apt_get, lacking
+from benchmarks.peers.parts import take_in, wait_for_device
 from benchmarks.process import Program, program, run
 
 __all__ = ["Fastd"]
@@ -18,7 +19,10 @@ class Fastd:
 
     name = "fastd"
     title = "fastd"
-    packages = ("fastd",)
+
+    def install(self) -> None:
+        """Debian's."""
+        apt_get("fastd")
 
     def missing(self) -> str | None:
         """Whether the program is there."""

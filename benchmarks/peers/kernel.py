@@ -15,12 +15,13 @@ VXLAN_OVERHEAD = 50  # outer IPv4 20, UDP 8, VXLAN 8, inner Ethernet 14
 class Kernel:
     """What Docker's and most other container overlays are made of."""
 
-    packages = ()
-
     def __init__(self, *, entries: int = 0) -> None:
         self._entries = entries
         self.name = f"kernel-{entries}" if entries else "kernel"
         self.title = f"kernel VXLAN, {entries:,} entries" if entries else "kernel VXLAN"
+
+    def install(self) -> None:
+        """It is in the kernel."""
 
     def missing(self) -> str | None:
         """Always there, or `joined` says what the kernel lacks."""

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from benchmarks.bed import Bed, Pair
-from benchmarks.peers.parts import lacking, take_in, wait_for_device
+from benchmarks.install import apt_get, lacking
+from benchmarks.peers.parts import take_in, wait_for_device
 from benchmarks.process import program
 
 __all__ = ["N2n"]
@@ -18,7 +19,10 @@ class N2n:
 
     name = "n2n"
     title = "n2n"
-    packages = ("n2n",)
+
+    def install(self) -> None:
+        """Debian's."""
+        apt_get("n2n")
 
     def missing(self) -> str | None:
         """Whether both programs are there."""

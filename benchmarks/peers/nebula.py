@@ -5,12 +5,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.bed import Bed, Host, Pair, other
-from benchmarks.peers.parts import lacking, take_in, wait_for_device
+from benchmarks.install import apt_get, find, go_install, has_go, lacking
+from benchmarks.peers.parts import take_in, wait_for_device
 from benchmarks.process import program, run
 
 __all__ = ["Nebula"]
 
 PORT = 4242
+MODULES = tuple(
+    f"github.com/slackhq/nebula/cmd/{program}@v1.9.7" for program in ("nebula", "nebula-cert")
+)
 OVERHEAD = 60  # IPv4 20, UDP 8, nebula's header and tag 32
 
 
@@ -19,7 +23,13 @@ class Nebula:
 
     name = "nebula"
     title = "nebula"
-    packages = ("nebula",)
+
+    def install(self) -> None:
+        """Built from its module where that is possible, Debian's otherwise."""
+        if has_go():
+            go_install(*MODULES)
+        else:
+            apt_get("nebula")
 
     def missing(self) -> str | None:
         """Whether both programs are there."""
@@ -33,7 +43,7 @@ class Nebula:
             ends, pids = [], []
             for host in bed.hosts:
                 config = _configure(bed, host)
-                words = ["nebula", "-config", str(config)]
+                words = [find("nebula") or "nebula", "-config", str(config)]
                 log = host.directory / "nebula.log"
                 daemon = stack.enter_context(program(words, log, netns=host.path))
                 wait_for_device(host, "tun0", daemon)
@@ -43,11 +53,11 @@ class Nebula:
 
 
 def _certify(bed: Bed) -> None:
-    ca = bed.directory / "ca"
-    run(["nebula-cert", "ca", "-name", "bed", "-out-crt", f"{ca}.crt", "-out-key", f"{ca}.key"])
+    ca, tool = bed.directory / "ca", find("nebula-cert") or "nebula-cert"
+    run([tool, "ca", "-name", "bed", "-out-crt", f"{ca}.crt", "-out-key", f"{ca}.key"])
     for host in bed.hosts:
         out = host.directory / "host"
-        words = ["nebula-cert", "sign", "-name", host.label, "-ip", f"10.42.0.{host.number}/24"]
+        words = [tool, "sign", "-name", host.label, "-ip", f"10.42.0.{host.number}/24"]
         words += ["-ca-crt", f"{ca}.crt", "-ca-key", f"{ca}.key"]
         run([*words, "-out-crt", f"{out}.crt", "-out-key", f"{out}.key"])
 

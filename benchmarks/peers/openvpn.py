@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from benchmarks.bed import Bed, Pair, other
-from benchmarks.peers.parts import lacking, take_in, wait_for_device
+from benchmarks.install import apt_get, lacking
+from benchmarks.peers.parts import take_in, wait_for_device
 from benchmarks.process import program
 
 __all__ = ["OpenVpn"]
@@ -17,7 +18,10 @@ class OpenVpn:
 
     name = "openvpn"
     title = "OpenVPN"
-    packages = ("openvpn",)
+
+    def install(self) -> None:
+        """Debian's."""
+        apt_get("openvpn")
 
     def missing(self) -> str | None:
         """Whether the program is there."""

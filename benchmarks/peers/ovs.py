@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from benchmarks.bed import UNDERLAY, Bed, Host, Pair, ip, other
-from benchmarks.peers.parts import lacking, take_in
+from benchmarks.install import apt_get, lacking
+from benchmarks.peers.parts import take_in
 from benchmarks.process import program, run, wait_until
 
 __all__ = ["OpenVSwitch"]
@@ -19,7 +20,10 @@ class OpenVSwitch:
 
     name = "ovs"
     title = "Open vSwitch, userspace"
-    packages = ("openvswitch-switch",)
+
+    def install(self) -> None:
+        """Debian's."""
+        apt_get("openvswitch-switch")
 
     def missing(self) -> str | None:
         """Whether its programs are there."""

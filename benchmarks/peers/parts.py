@@ -1,18 +1,10 @@
-"""What several peers need: whether a program is there, and a device brought into a room."""
-
-import shutil
+"""What several peers do: wait for a device, and bring it into a room."""
 
 from benchmarks.bed import End, Host, ip, room
 from benchmarks.process import Program, run, wait_until
 from vxnet.errors import HostError
 
-__all__ = ["lacking", "take_in", "wait_for_device"]
-
-
-def lacking(*programs: str) -> str | None:
-    """A sentence about those of the programs that are not there; None when all are."""
-    absent = [name for name in programs if shutil.which(name) is None]
-    return f"not installed: {', '.join(absent)}" if absent else None
+__all__ = ["take_in", "wait_for_device"]
 
 
 def wait_for_device(host: Host, device: str, maker: Program) -> None:

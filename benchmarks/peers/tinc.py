@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from benchmarks.bed import Bed, Host, Pair, other
-from benchmarks.peers.parts import lacking, take_in, wait_for_device
+from benchmarks.install import apt_get, lacking
+from benchmarks.peers.parts import take_in, wait_for_device
 from benchmarks.process import Program, program, run
 
 __all__ = ["Tinc"]
@@ -17,7 +18,10 @@ class Tinc:
 
     name = "tinc"
     title = "tinc"
-    packages = ("tinc",)
+
+    def install(self) -> None:
+        """Debian's."""
+        apt_get("tinc")
 
     def missing(self) -> str | None:
         """Whether the program is there."""

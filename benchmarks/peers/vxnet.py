@@ -19,12 +19,13 @@ NETWORK = "room"
 class Vxnet:
     """The overlay this repository is about."""
 
-    packages = ()
-
     def __init__(self, datapath: str) -> None:
         self._datapath = datapath
         self.name = f"vxnet-{datapath}"
         self.title = f"vxnet, {datapath}"
+
+    def install(self) -> None:
+        """It is there, or is built with vxnet."""
 
     def missing(self) -> str | None:
         """Whether the datapath was built; the pure one needs no building."""

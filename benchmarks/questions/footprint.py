@@ -11,7 +11,6 @@ from benchmarks.questions.base import Metric, Setting
 __all__ = ["Footprint", "proportional_bytes", "run_ns"]
 
 SETTLE_S = 0.5
-IDLE_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +36,7 @@ class Footprint:
         rollups = [Path(f"/proc/{pid}/smaps_rollup").read_text() for pid in pair.pids]
         time.sleep(SETTLE_S)
         before, start = sum(map(run_ns, pair.pids)), time.monotonic_ns()
-        time.sleep(IDLE_S)
+        time.sleep(setting.seconds)
         spent, elapsed = sum(map(run_ns, pair.pids)) - before, time.monotonic_ns() - start
         return {
             "footprint.mb": sum(map(proportional_bytes, rollups)) / 2 / 1e6,

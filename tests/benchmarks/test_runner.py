@@ -23,11 +23,13 @@ class APeer:
     name: str
     diary: list[str]
     fails: bool = False
-    packages: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
         return self.name
+
+    def install(self) -> None:
+        return None
 
     def missing(self) -> None:
         return None
