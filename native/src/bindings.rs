@@ -165,7 +165,7 @@ impl Engine {
     /// Take a link into service; its descriptors stay the caller's.
     fn add_port(
         &self,
-        id: u32,
+        port_id: u32,
         vni: u32,
         mac: Option<Mac>,
         descriptors: Vec<RawFd>,
@@ -173,23 +173,23 @@ impl Engine {
     ) -> PyResult<()> {
         let queues: std::io::Result<Vec<Queue>> =
             descriptors.into_iter().map(Queue::duplicate).collect();
-        let port = Arc::new(Port::new(id, vni, mac, queues.map_err(refused)?, uso));
-        self.change(|model| drop(model.ports.insert(id, port)))
+        let port = Arc::new(Port::new(port_id, vni, mac, queues.map_err(refused)?, uso));
+        self.change(|model| drop(model.ports.insert(port_id, port)))
     }
 
     /// Take a link out of service. When this returns, no thread uses it.
-    fn remove_port(&self, py: Python, id: u32) -> PyResult<()> {
+    fn remove_port(&self, py: Python, port_id: u32) -> PyResult<()> {
         let workers = self.workers()?;
         py.detach(|| {
-            workers.change(|model| drop(model.ports.remove(&id)));
+            workers.change(|model| drop(model.ports.remove(&port_id)));
             workers.settle_down();
         });
         Ok(())
     }
 
     /// Have the switch see everything a port sends, or not.
-    fn block_port(&self, id: u32, blocked: bool) -> PyResult<()> {
-        if let Some(port) = self.workers()?.shared.model.load().ports.get(&id) {
+    fn block_port(&self, port_id: u32, blocked: bool) -> PyResult<()> {
+        if let Some(port) = self.workers()?.shared.model.load().ports.get(&port_id) {
             port.block(blocked);
         }
         Ok(())
@@ -240,14 +240,14 @@ impl Engine {
     #[allow(clippy::type_complexity)] // a row of plain values
     fn program(
         &self,
-        set: Vec<(u32, Mac, u32, bool, bool)>,
-        removed: Vec<(u32, Mac)>,
+        entries: Vec<(u32, Mac, u32, bool, bool)>,
+        gone: Vec<(u32, Mac)>,
     ) -> PyResult<()> {
         let shared = &self.workers()?.shared;
-        for (vni, mac) in removed {
+        for (vni, mac) in gone {
             shared.table.remove(vni, mac);
         }
-        for (vni, mac, number, is_vtep, ages) in set {
+        for (vni, mac, number, is_vtep, ages) in entries {
             let target = if is_vtep { Target::Vtep(number) } else { Target::Port(number) };
             shared.table.set(vni, mac, Entry { target, ages, seen: shared.now() });
         }

@@ -48,6 +48,9 @@ impl Ingress {
                 context.io.truncated.add(1);
                 stray.settle(1, Err(Reason::VxlanShort));
                 burst.cut_short();
+                if burst.octets.is_empty() {
+                    continue;
+                }
             }
             self.unwrap(context, &burst, stray);
         }
@@ -63,7 +66,7 @@ impl Ingress {
     fn unwrap(&mut self, context: Context, burst: &Burst, stray: &Counters) {
         let mut route: Option<Route> = None;
         let mut at = burst.octets.start;
-        while at < burst.octets.end {
+        loop {
             let datagram = at..(at + burst.stride).min(burst.octets.end);
             at = datagram.end;
             let octets = &self.inbox.octets[datagram.clone()];
@@ -76,6 +79,10 @@ impl Ingress {
             }
             if let Some(route) = &route {
                 self.pass(context, route, datagram.start + vxlan::BYTES..datagram.end, burst.class);
+            }
+            // An empty datagram is one all the same.
+            if at == burst.octets.end {
+                break;
             }
         }
     }

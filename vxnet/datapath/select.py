@@ -9,6 +9,18 @@ __all__ = ["CHOICES", "select"]
 
 CHOICES = ("auto", "native", "pure")
 
+try:
+    from vxnet.datapath.native import NativeDatapath
+except ModuleNotFoundError as error:
+    if error.name != "vxnet._native":
+        raise
+    NativeDatapath = None  # type: ignore[assignment, misc]  # the build had no Rust toolchain
+
+_REASONS = {
+    "auto": "it was built, and is the faster one",
+    "native": "the configuration asks for it",
+    "pure": "the configuration asks for it",
+}
 _NOT_BUILT = "the native module was not built"
 
 
@@ -21,10 +33,12 @@ def select(
     """
     if wanted not in CHOICES:
         raise ConfigError(f"datapath {wanted!r} is unknown; it is one of {', '.join(CHOICES)}")
+    if wanted != "pure" and NativeDatapath is not None:
+        return NativeDatapath(local, settings=settings), f"native: {_REASONS[wanted]}"
     if wanted == "native":
         raise ConfigError(
             f'datapath "native" was asked for, but {_NOT_BUILT}; '
             'install vxnet where a Rust toolchain is, or set [node] datapath = "auto"'
         )
-    reason = "the configuration asks for it" if wanted == "pure" else _NOT_BUILT
+    reason = _REASONS[wanted] if wanted == "pure" else _NOT_BUILT
     return PureDatapath(local, settings=settings), f"pure: {reason}"

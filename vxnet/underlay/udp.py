@@ -18,7 +18,7 @@ from vxnet.switch.actions import DropReason
 from vxnet.underlay.base import BURST_BYTES, BURST_DATAGRAMS, Burst, Refusal
 from vxnet.wire.addr import Ip, Vtep, format_ip
 
-__all__ = ["UdpSettings", "UdpUnderlay"]
+__all__ = ["UdpSettings", "UdpUnderlay", "explain", "source_ports"]
 
 # linux/udp.h, linux/in.h, linux/in6.h, asm-generic/socket.h: what Python does not name
 _UDP_NO_CHECK6_TX, _UDP_NO_CHECK6_RX, _UDP_SEGMENT, _UDP_GRO = 101, 102, 103, 104
@@ -109,7 +109,7 @@ class UdpUnderlay:
                 self._pool.append(self._open_sender())
         except OSError as error:
             self.close()
-            raise HostError(self._sentence(error)) from error
+            raise HostError(explain(self._local, error)) from error
 
     def close(self) -> None:
         """Give the ports back. Idempotent."""
@@ -315,26 +315,31 @@ class UdpUnderlay:
 
     def _bind_somewhere(self, opened: socket.socket) -> None:
         """Take a free source port."""
-        for left in reversed(range(_TRIES)):
-            port = random.choice(_SOURCE_PORTS)  # noqa: S311 - to spread, not to hide
-            if port in (_ILL_FATED_PORT, self._local.port):
-                continue
+        ports = source_ports(self._local, _TRIES)
+        for port in ports:
             try:
                 opened.bind((format_ip(self._local.ip), port, *self._family.address))
             except OSError as error:
-                if error.errno != EADDRINUSE or not left:
+                if error.errno != EADDRINUSE or port == ports[-1]:
                     raise
             else:
                 return
 
-    def _sentence(self, error: OSError) -> str:
-        """What went wrong, and the mend."""
-        what = f"cannot open the VXLAN port {self._local}"
-        if error.errno == EADDRINUSE:
-            return f"{what}: something listens there already; stop it or set another [vxlan] port"
-        if error.errno == EADDRNOTAVAIL:
-            return f"{what}: this host has no such address; set [node] vtep to one it has"
-        return f"{what}: {error.strerror}"
+
+def source_ports(local: Vtep, count: int) -> list[int]:
+    """So many ports to try as the source of datagrams, in random order (RFC 7348 §5)."""
+    ports = random.sample(_SOURCE_PORTS, count + 2)
+    return [port for port in ports if port not in (_ILL_FATED_PORT, local.port)][:count]
+
+
+def explain(local: Vtep, error: OSError) -> str:
+    """Why the sockets of a VTEP could not be opened, and the mend."""
+    what = f"cannot open the VXLAN port {local}"
+    if error.errno == EADDRINUSE:
+        return f"{what}: something listens there already; stop it or set another [vxlan] port"
+    if error.errno == EADDRNOTAVAIL:
+        return f"{what}: this host has no such address; set [node] vtep to one it has"
+    return f"{what}: {error.strerror}"
 
 
 def _set_buffer(opened: socket.socket, option: int, size: int) -> None:

@@ -1,0 +1,63 @@
+"""The fast datapath, written in Rust (native/src/bindings.rs); absent where it was not built."""
+
+from collections.abc import Sequence
+
+__all__ = ["Engine", "reasons"]
+
+_Counters = tuple[int, int, int, int, int, int, list[int], int, int]
+
+class Engine:
+    def __init__(
+        self,
+        ip: bytes,
+        port: int,
+        *,
+        workers: int,
+        source_ports: Sequence[int],
+        senders: int,
+        receive_buffer: int,
+        send_buffer: int,
+        checksum: bool,
+    ) -> None: ...
+    def close(self) -> None: ...
+    def punt_fd(self) -> int: ...
+    def set_spin(self, microseconds: int) -> None: ...
+    def set_segment(
+        self,
+        vni: int,
+        *,
+        frame_max: int,
+        learning: bool,
+        flood_unknown: bool,
+        vlan_transparent: bool,
+        strict_reserved: bool,
+    ) -> None: ...
+    def remove_segment(self, vni: int) -> None: ...
+    def add_port(
+        self, port_id: int, vni: int, mac: bytes | None, descriptors: Sequence[int], uso: bool
+    ) -> None: ...
+    def remove_port(self, port_id: int) -> None: ...
+    def block_port(self, port_id: int, blocked: bool) -> None: ...
+    def vtep(self, ip: bytes, port: int) -> int: ...
+    def forget_vtep(self, number: int) -> None: ...
+    def set_peers(self, peers: Sequence[tuple[int, Sequence[tuple[int, bool]]]]) -> None: ...
+    def program(
+        self,
+        entries: Sequence[tuple[int, bytes, int, bool, bool]],
+        gone: Sequence[tuple[int, bytes]],
+    ) -> None: ...
+    def seen(self, within_s: int) -> list[tuple[int, bytes, int]]: ...
+    def table_size(self) -> tuple[int, int]: ...
+    def take(self, most: int) -> list[tuple[int | None, int, bytes, bool, bytes]]: ...
+    def settle(self, decisions: Sequence[tuple[int, object]]) -> None: ...
+    def stats(
+        self,
+    ) -> tuple[
+        dict[int, _Counters],
+        dict[int, _Counters],
+        dict[int, _Counters],
+        list[int],
+        dict[str, int],
+    ]: ...
+
+def reasons() -> list[str]: ...

@@ -1,0 +1,338 @@
+"""The datapath in Rust: threads carry frames by a copy of what the switch concluded.
+
+The switch is the same as the pure datapath's, and the only one that decides. The engine asks it,
+in batches, about frames its copy of the table says nothing of: stations not known behind their
+port, ARP and neighbour discovery, frames for many. After every batch the copy is made to agree.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Iterable, Sequence
+
+from vxnet._native import Engine, reasons
+from vxnet.datapath.base import (
+    Change,
+    Counters,
+    DatapathSettings,
+    FdbRow,
+    Listener,
+    Port,
+    Segment,
+    SetPeers,
+    Stats,
+)
+from vxnet.errors import HostError
+from vxnet.link.base import Link
+from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Flood, PortId, Reply, Send
+from vxnet.switch.forward import Switch
+from vxnet.switch.places import Source
+from vxnet.underlay.udp import explain, source_ports
+from vxnet.wire import ethernet
+from vxnet.wire.addr import Ip, Mac, Vni, Vtep
+
+__all__ = ["NativeDatapath"]
+
+_TICK_S = 1.0  # how often old entries are looked for
+_REFRESH_S = 5  # how often the switch is told who was seen
+_PUNTS_MAX = 64  # decided for one wake-up, so that others get their turn
+_WORKERS_MAX = 4
+_SPARE_PORTS = 100  # tried where somebody else has one
+
+_DROP, _DELIVER, _SEND, _FLOOD, _REPLY = range(5)  # the engine's verbs
+
+_REASONS = tuple(DropReason(name) for name in reasons())
+_REASON_NUMBERS = {reason: number for number, reason in enumerate(_REASONS)}
+
+
+class NativeDatapath:
+    """Links on one side, VXLAN over UDP on the other, and threads between them."""
+
+    def __init__(
+        self,
+        local: Vtep,
+        *,
+        settings: DatapathSettings | None = None,
+        switch: Switch | None = None,
+    ) -> None:
+        self._local = local
+        self._settings = settings if settings is not None else DatapathSettings()
+        self._switch = switch if switch is not None else Switch()
+        self._switch.watch()
+        self._segments: dict[Vni, Segment] = {}
+        self._links: dict[PortId, tuple[Port, Link]] = {}
+        self._peers: dict[Vni, SetPeers] = {}
+        self._vteps: dict[Vtep, int] = {}  # the engine's numbers for them
+        self._blocked: set[PortId] = set()
+        self._listeners: list[Listener] = []
+        self._engine: Engine | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._ticks = 0
+
+    @property
+    def name(self) -> str:
+        """`native`."""
+        return "native"
+
+    async def start(self) -> None:
+        """Open the VXLAN sockets. Raises HostError where the system refuses (port in use)."""
+        udp = self._settings.udp
+        try:
+            self._engine = Engine(
+                self._local.ip,
+                self._local.port,
+                workers=min(_WORKERS_MAX, len(os.sched_getaffinity(0))),
+                source_ports=source_ports(self._local, udp.source_ports + _SPARE_PORTS),
+                senders=udp.source_ports,
+                receive_buffer=udp.receive_buffer_bytes,
+                send_buffer=udp.send_buffer_bytes,
+                checksum=udp.checksum,
+            )
+        except OSError as error:
+            raise HostError(explain(self._local, error)) from error
+        for segment in self._segments.values():
+            self._enter_segment(segment)
+        self._enter_peers(self._peers.values())
+        for port, link in self._links.values():
+            self._enter_port(port, link)
+        self._follow()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._engine.punt_fd(), self._decide)
+        self._tick()
+
+    async def close(self) -> None:
+        """Stop, close every link and socket. What is queued is dropped. Idempotent."""
+        for port_id in list(self._links):
+            self.remove_port(port_id)
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+        engine, self._engine = self._engine, None
+        if engine is not None and self._loop is not None:
+            self._loop.remove_reader(engine.punt_fd())
+            engine.close()
+
+    def set_segment(self, segment: Segment) -> None:
+        """Add a network, or change its settings."""
+        self._switch.set_segment(segment)
+        self._segments[segment.vni] = segment
+        self._enter_segment(segment)
+
+    def remove_segment(self, vni: Vni) -> None:
+        """Forget a network and its entries. Raises StateError while it has ports."""
+        self._switch.remove_segment(vni)
+        self._segments.pop(vni, None)
+        before = self._known_peers()
+        self._peers.pop(vni, None)
+        if self._engine is not None:
+            self._engine.remove_segment(vni)
+            self._forget(before)
+
+    def add_port(self, port: Port, link: Link) -> None:
+        """Take a link into service. Raises StateError where the VNI is unknown or the id taken."""
+        self._switch.add_port(port)
+        self._links[port.id] = (port, link)
+        self._enter_port(port, link)
+        self._follow()
+
+    def remove_port(self, port_id: PortId) -> None:
+        """Take a link out of service and close it. Unknown ids are ignored."""
+        _, link = self._links.pop(port_id, (None, None))
+        if link is None:
+            return
+        if self._engine is not None:
+            self._engine.remove_port(port_id)
+        self._switch.remove_port(port_id)
+        link.close()
+        self._follow()
+        self._tell()
+
+    def program(self, changes: Sequence[Change]) -> None:
+        """Apply what the control plane says, in order. Unknown VNIs are ignored."""
+        self._switch.program(changes)
+        peers = {
+            change.vni: change
+            for change in changes
+            if isinstance(change, SetPeers) and change.vni in self._segments
+        }
+        if peers:
+            before = self._known_peers()
+            self._peers.update(peers)
+            self._enter_peers(peers.values())
+            self._forget(before)
+        self._follow()
+        self._tell()
+
+    def fdb(self) -> list[FdbRow]:
+        """The forwarding table as it is."""
+        self._refresh()
+        return self._switch.rows(self._now())
+
+    def stats(self) -> Stats:
+        """The counters as they are."""
+        if self._engine is None:
+            return Stats({}, {}, {}, {}, {})
+        ports, tunnels, vteps, stray, io = self._engine.stats()
+        used = {
+            vtep: _counters(vteps[number])
+            for vtep, number in self._vteps.items()
+            if number in vteps
+        }
+        return Stats(
+            ports={PortId(port): _counters(row) for port, row in ports.items()},
+            tunnels={Vni(vni): _counters(row) for vni, row in tunnels.items()},
+            peers={vtep: row for vtep, row in used.items() if row.received or row.out},
+            stray=_drops(stray),
+            io=io,
+        )
+
+    def subscribe(self, listener: Listener) -> None:
+        """Have what the switch saw told, in batches, from the event loop."""
+        self._listeners.append(listener)
+
+    # On the event loop
+
+    def _now(self) -> float:
+        return time.monotonic()
+
+    def _decide(self) -> None:
+        """The engine has frames it cannot decide on."""
+        engine, now = self._engine, self._now()
+        if engine is None:
+            return
+        decisions = []
+        for port_id, vni, ip, reserved, frame in engine.take(_PUNTS_MAX):
+            if port_id is not None:
+                action = self._switch.from_link(PortId(port_id), frame, now)
+            else:
+                action = self._switch.from_underlay(Vni(vni), Ip(ip), frame, now, reserved)
+            decisions.append(self._verdict(action))
+        self._follow()  # before the frames go on, so that their answers find what was learned
+        engine.settle(decisions)
+        self._tell()
+
+    def _verdict(self, action: Action) -> tuple[int, object]:
+        """A decision as the engine takes it."""
+        match action:
+            case Drop(reason):
+                return _DROP, _REASON_NUMBERS[reason]
+            case Deliver(port_id):
+                return _DELIVER, port_id
+            case Send(vtep):
+                return _SEND, self._number(vtep)
+            case Flood(port_ids, vteps):
+                return _FLOOD, (port_ids, tuple(map(self._number, vteps)))
+            case Reply(frame):
+                return _REPLY, frame
+
+    def _tick(self) -> None:
+        """Once a second."""
+        self._ticks += 1
+        if self._ticks % _REFRESH_S == 0:
+            self._refresh()
+        self._switch.expire(self._now())
+        self._follow()
+        self._tell()
+        if self._loop is not None:
+            self._tick_timer = self._loop.call_later(_TICK_S, self._tick)
+
+    def _refresh(self) -> None:
+        """Tell the switch whom the engine has seen since the last time."""
+        if self._engine is not None:
+            now = self._now()
+            for vni, mac, ago in self._engine.seen(_REFRESH_S + 1):
+                self._switch.refresh(Vni(vni), Mac(mac), now - ago)
+
+    def _tell(self) -> None:
+        """Tell the listeners what the switch saw, outside of whatever is going on now."""
+        events = self._switch.events()
+        if events and self._loop is not None:
+            for listener in self._listeners:
+                self._loop.call_soon(listener, events)
+
+    # What the engine knows
+
+    def _enter_segment(self, segment: Segment) -> None:
+        if self._engine is not None:
+            tag = ethernet.TAG_BYTES if segment.vlan_transparent else 0
+            self._engine.set_segment(
+                segment.vni,
+                frame_max=ethernet.HEADER_BYTES + tag + segment.mtu,
+                learning=segment.learning,
+                flood_unknown=segment.flood_unknown,
+                vlan_transparent=segment.vlan_transparent,
+                strict_reserved=segment.strict_reserved,
+            )
+
+    def _enter_port(self, port: Port, link: Link) -> None:
+        if self._engine is not None:
+            self._engine.add_port(port.id, port.vni, port.mac, link.fds, link.uso)
+
+    def _enter_peers(self, changes: Iterable[SetPeers]) -> None:
+        if self._engine is not None:
+            self._engine.set_peers(
+                [
+                    (change.vni, [(self._number(one.vtep), one.learning) for one in change.peers])
+                    for change in changes
+                ]
+            )
+
+    def _number(self, vtep: Vtep) -> int:
+        """What stands for a VTEP in the engine's table."""
+        number = self._vteps.get(vtep)
+        if number is None:
+            assert self._engine is not None
+            number = self._vteps[vtep] = self._engine.vtep(vtep.ip, vtep.port)
+        return number
+
+    def _known_peers(self) -> set[Vtep]:
+        return {peer.vtep for change in self._peers.values() for peer in change.peers}
+
+    def _forget(self, before: set[Vtep]) -> None:
+        """What was found out about the ways to peers that left every network is void."""
+        for vtep in before - self._known_peers():
+            if self._engine is not None and vtep in self._vteps:
+                self._engine.forget_vtep(self._vteps[vtep])
+
+    def _follow(self) -> None:
+        """Bring the engine's copy up to date."""
+        engine = self._engine
+        if engine is None:
+            return
+        entries, gone = [], []
+        for vni, mac, station in self._switch.changes():
+            if station is None:
+                gone.append((vni, mac))
+                continue
+            ages = station.source is Source.LEARNED
+            match station.action:
+                case Deliver(port_id):
+                    entries.append((vni, mac, int(port_id), False, ages))
+                case Send(vtep):
+                    entries.append((vni, mac, self._number(vtep), True, ages))
+        if entries or gone:
+            engine.program(entries, gone)
+        blocked = self._switch.blocked()
+        for port_id in blocked ^ self._blocked:
+            engine.block_port(port_id, port_id in blocked)
+        self._blocked = blocked
+
+
+def _counters(row: tuple[int, int, int, int, int, int, list[int], int, int]) -> Counters:
+    received, octets, delivered, sent, flooded, replied, drops, out, out_octets = row
+    return Counters(
+        received=received,
+        received_bytes=octets,
+        delivered=delivered,
+        sent=sent,
+        flooded=flooded,
+        replied=replied,
+        drops=_drops(drops),
+        out=out,
+        out_bytes=out_octets,
+    )
+
+
+def _drops(counts: Sequence[int]) -> dict[DropReason, int]:
+    """Those that were counted, by their reasons."""
+    return {reason: count for reason, count in zip(_REASONS, counts, strict=True) if count}
