@@ -154,6 +154,7 @@ def test_a_flood_of_addresses_does_not_push_out_those_who_speak() -> None:
     for number in range(100):
         site.link(P1, frame(mac(number), B))
     assert learned(site) == [0, 1, 2, 3]
+    assert site.switch.refused == 96
     assert site.link(P2, frame(B, mac(50))) == site.everybody_but(P2)
 
 

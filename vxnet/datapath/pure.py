@@ -138,7 +138,12 @@ class PureDatapath:
     def stats(self) -> Stats:
         """The counters as they are."""
         stats = self._ledger.snapshot()
-        return replace(stats, io={**stats.io, **self._underlay.counters()})
+        io = {
+            **stats.io,
+            **self._underlay.counters(),
+            "learning_refused": self._switch.refused,
+        }
+        return replace(stats, io=io)
 
     def subscribe(self, listener: Listener) -> None:
         """Have what the switch saw told, in batches, from the event loop."""

@@ -188,6 +188,11 @@ class Switch:
         """
         return self._journal.drain()
 
+    @property
+    def refused(self) -> int:
+        """How often something was not learned because a limit was reached."""
+        return sum(domain.admission.refused for domain in self._domains.values())
+
     def rows(self, now: float) -> list[FdbRow]:
         """The forwarding table, for people."""
         return [row for domain in self._domains.values() for row in domain.rows(now)]
