@@ -84,8 +84,14 @@ class Forwarding:
     def set_foreign_peers(self, vni: Vni, peers: tuple[Peer, ...]) -> None:
         """The VTEPs of a network that do not speak our gossip."""
         self._foreign[vni] = peers
+        if not peers:
+            del self._foreign[vni]
         if vni in self._segments:
             self._datapath.program([self._all_peers(vni)])
+
+    def foreign_vnis(self) -> set[Vni]:
+        """The networks that reach VTEPs which do not speak our gossip."""
+        return set(self._foreign)
 
     def add_port(self, port: Port, link: Link) -> None:
         """Take an endpoint's link into service; its station is not announced yet."""

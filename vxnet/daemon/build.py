@@ -34,7 +34,7 @@ from vxnet.host.store import open_store
 from vxnet.link.base import Link
 from vxnet.link.tap import Tap
 from vxnet.networks import NetworkRequest, Networks
-from vxnet.wire.addr import Vtep, parse_ip
+from vxnet.wire.addr import Vni, Vtep, parse_ip
 
 __all__ = ["Daemon", "build"]
 
@@ -149,7 +149,8 @@ async def _underlay(settings: Settings, host: NetlinkHost) -> Underlay:
 
 
 async def _ensure_networks(settings: Settings, networks: Networks, forwarding: Forwarding) -> None:
-    """The networks of the settings exist, and reach their foreign VTEPs."""
+    """The networks of the settings exist, and they alone reach foreign VTEPs."""
+    reached: set[Vni] = set()
     for wanted in settings.network:
         network = await networks.ensure(_network_request(wanted))
         if network.vni != wanted.vni:
@@ -159,6 +160,9 @@ async def _ensure_networks(settings: Settings, networks: Networks, forwarding: F
             )
         if network.vni is not None:
             forwarding.set_foreign_peers(network.vni, _peers(wanted, settings.vxlan.port))
+            reached.add(network.vni)
+    for vni in forwarding.foreign_vnis() - reached:
+        forwarding.set_foreign_peers(vni, ())
 
 
 def _network_request(wanted: NetworkSettings) -> NetworkRequest:
