@@ -23,7 +23,7 @@ def test_a_goal_compares_within_each_round_with_the_best_of_the_others() -> None
             ("tinc", SPEED): [0.5, 0.5, 0.5],
         }
     )
-    assert found == {"native / best plain tunnel, TCP 1 stream": (10.0, "met")}
+    assert found == {"native / best Ethernet in user space, TCP": (10.0, "met")}
 
 
 @pytest.mark.parametrize(("speed", "word"), [(6.9, "missed"), (7.0, "met"), (10.0, "as aimed")])
