@@ -53,7 +53,6 @@ class Admission:
         self.segment = segment
         self.fdb = Fdb(limits)
         self.neighbours = Neighbours(limits.ips_per_station_max)
-        self.refused = 0
         self._limits = limits
         self._journal = journal
         self._on_block = on_block
@@ -164,7 +163,7 @@ class Admission:
             return True
         victim = self.fdb.victim(place, now)
         if victim is None:
-            self.refused += 1
+            self._journal.refused += 1
             return False
         self.forget(victim)
         return True
@@ -173,7 +172,7 @@ class Admission:
         """Whether a port may cause another event; what cannot be told is not done."""
         if not self._journal.is_full and local.news.take(now):
             return True
-        self.refused += 1
+        self._journal.refused += 1
         return False
 
     def _learn_local(self, local: LocalPort, mac: Mac, now: float) -> None:

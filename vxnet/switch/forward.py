@@ -191,7 +191,7 @@ class Switch:
     @property
     def refused(self) -> int:
         """How often something was not learned because a limit was reached."""
-        return sum(domain.admission.refused for domain in self._domains.values())
+        return self._journal.refused
 
     def rows(self, now: float) -> list[FdbRow]:
         """The forwarding table, for people."""

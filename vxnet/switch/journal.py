@@ -11,6 +11,7 @@ class Journal:
     def __init__(self, events_max: int) -> None:
         self._events_max = events_max
         self._events: list[SwitchEvent] = []
+        self.refused = 0  # what was not learned because a limit was reached, so there is no event
 
     @property
     def is_full(self) -> bool:
