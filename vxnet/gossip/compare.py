@@ -14,7 +14,6 @@ from vxnet.gossip.roster import Roster
 from vxnet.gossip.stream import Stream, parts
 from vxnet.gossip.table import Table
 from vxnet.wire.gossip import (
-    BODY_MAX,
     BUCKETS,
     Buckets,
     Compare,
@@ -31,7 +30,6 @@ from vxnet.wire.rows import Head, Item, Row
 __all__ = ["Comparison"]
 
 ITEMS_A_PACKET = 24  # so that an answer is not much larger than what asked for it
-DELTA_ROOM = BODY_MAX - 96
 
 
 class Comparison:
@@ -187,7 +185,8 @@ class Comparison:
 
     def pulled(self, address: Address, pull: Pull) -> None:
         """Answer with deltas and small snapshots; say what is too large for datagrams."""
-        room = self._hub.settings.answer_datagrams * BODY_MAX
+        settings = self._hub.settings
+        room = settings.answer_datagrams * settings.delta_max_bytes
         more: list[Item] = []
         for item in pull.items:
             stream = self._table.get(item.owner, item.scope)
@@ -201,7 +200,7 @@ class Comparison:
                 self._hub.send(address, owner.alive())
             rows = list(stream.live()) if stream.needs_snapshot(start) else stream.since(start)
             size = _size(rows)
-            if size > room or (stream.needs_snapshot(start) and size > DELTA_ROOM):
+            if size > room or (stream.needs_snapshot(start) and size > settings.delta_max_bytes):
                 more.append(item)
                 continue
             room -= size
@@ -215,7 +214,7 @@ class Comparison:
 
     def _deltas(self, address: Address, stream: Stream, start: int, rows: Sequence[Row]) -> None:
         head = stream.head()
-        for part, last in parts(rows, DELTA_ROOM):
+        for part, last in parts(rows, self._hub.settings.delta_max_bytes):
             to = stream.watermark if last else part[-1].ver
             self._hub.send(address, Delta(head, start, to, last, part))
             start = to

@@ -36,25 +36,47 @@ class Bucket:
         return min(self._burst, self._level + (now - self._at) * self._rate) >= 1.0
 
 
+class Share:
+    """What one member may still send; there is one for each, so it is small."""
+
+    __slots__ = ("_at", "_octets", "_packets")
+
+    def __init__(self, settings: GossipSettings, now: float) -> None:
+        self._packets = settings.sender_packets_per_s
+        self._octets = settings.sender_bytes_per_s
+        self._at = now
+
+    def take(self, settings: GossipSettings, size: int, now: float) -> bool:
+        """Take a packet of this size out, or say no; a second's worth is the most that gathers."""
+        passed_s = now - self._at
+        self._at = now
+        most_packets, most_octets = settings.sender_packets_per_s, settings.sender_bytes_per_s
+        self._packets = min(most_packets, self._packets + passed_s * most_packets)
+        self._octets = min(most_octets, self._octets + passed_s * most_octets)
+        if self._packets < 1 or self._octets < size:
+            return False
+        self._packets -= 1
+        self._octets -= size
+        return True
+
+
 class Limits:
     """What one node takes in a second from each sender and from all strangers together."""
 
     def __init__(self, settings: GossipSettings, now: float) -> None:
         self._settings = settings
-        self._known: dict[Hashable, tuple[Bucket, Bucket]] = {}
+        self._known: dict[Hashable, Share] = {}
         self._strangers: OrderedDict[Hashable, Bucket] = OrderedDict()
         rate = settings.strangers_packets_per_s
         self._all_strangers = Bucket(rate, rate, now)
 
     def known(self, sender: Hashable, size: int, now: float) -> bool:
         """Whether an authenticated member's packet is within its share."""
-        buckets = self._known.get(sender)
-        if buckets is None:
-            settings = self._settings
-            packets, octets = settings.sender_packets_per_s, settings.sender_bytes_per_s
-            buckets = (Bucket(packets, packets, now), Bucket(octets, octets, now))
-            self._known[sender] = buckets
-        return buckets[0].take(now) and buckets[1].take(now, size)
+        settings = self._settings
+        share = self._known.get(sender)
+        if share is None:
+            share = self._known[sender] = Share(settings, now)
+        return share.take(settings, size, now)
 
     def blocked(self, source: Hashable, now: float) -> bool:
         """Whether a source has used up what strangers may send; nothing of it is looked at."""

@@ -1,6 +1,8 @@
 """A member: who it says it is, and what this node believes of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from vxnet.gossip.events import Member, MemberState, NodeId
@@ -25,6 +27,9 @@ RANK = {
     MemberState.DEAD: 2,
     MemberState.LEFT: 3,
 }
+
+
+NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
 class Address(NamedTuple):
@@ -84,7 +89,7 @@ class Peer:
         self.rtt_s: float | None = None
         self.suspicion: Suspicion | None = None
         self.info: NodeBody | None = None
-        self.attached: dict[int, int] = {}  # VNI to attachment, from its own record
+        self.attached = NOTHING  # VNI to attachment, from its own record
         self.attempts = 0  # questions to it while it was unverified
         self.asked: float | None = None  # when it was asked last, in this state
         self.describe(alive)

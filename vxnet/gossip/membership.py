@@ -83,7 +83,7 @@ class Membership:
 
     def _succeed(self, peer: Peer, now: float) -> None:
         """Who comes with the address of an older member has taken its place (a lost state file)."""
-        for other in self._roster.at_address(peer.address):
+        for other in self._roster.all_at(peer.address):
             if other is not peer and other.forwards and other.epoch < peer.epoch:
                 self._hub.counters["members_replaced"] += 1
                 self.heard(Dead(other.id, other.epoch, other.inc, self._roster.me.id), now)

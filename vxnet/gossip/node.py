@@ -174,9 +174,13 @@ class Node:
 
     # ── commands ────────────────────────────────────────────────────────────────────────────
 
-    def join(self, seeds: Iterable[Address], now: float) -> None:
-        """Where to look for the others; may be said again when names resolve to something else."""
+    def join(self, seeds: Iterable[Address], now: float, *, joined: bool = False) -> None:
+        """Where to look for the others; may be said again when names resolve to something else.
+
+        `joined`: they are known already, the seeds are only for healing.
+        """
         self._at(now)
+        self._greeter.joined |= joined
         self._greeter.join(seeds, now)
         if self._greeter.alone:
             self._replication.settled = False

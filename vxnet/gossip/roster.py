@@ -2,18 +2,19 @@
 
 import bisect
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from vxnet.gossip.events import AlarmKind, MemberChanged, MemberState, NodeId
 from vxnet.gossip.hub import Hub
 from vxnet.gossip.limit import Bucket
-from vxnet.gossip.member import FORWARDING, Address, Identity, Peer, newer
+from vxnet.gossip.member import FORWARDING, NOTHING, Address, Identity, Peer, newer
 from vxnet.gossip.pool import Pool
 from vxnet.wire.gossip import Alive, Dead, Left, Suspect
 
-__all__ = ["Roster"]
+if TYPE_CHECKING:
+    from vxnet.wire.addr import Vtep
 
-Thing = tuple[str, object]
-"""What only one member should have: a name, a VTEP, an address."""
+__all__ = ["Roster"]
 
 Watcher = Callable[[Peer, MemberState | None, float], None]
 
@@ -45,8 +46,9 @@ class Roster:
         self.unverified: dict[NodeId, Peer] = {}
         self.by_vni: dict[int, Pool[Peer]] = {}  # the live ones that have a network
         self._ring: list[int] = []  # ids of the live, sorted
-        self._addresses: dict[Address, Peer] = {}
-        self._holders: dict[Thing, set[NodeId]] = {}
+        self._names: dict[str, tuple[Peer, ...]] = {}
+        self._vteps: dict[Vtep, tuple[Peer, ...]] = {}
+        self._addresses: dict[Address, tuple[Peer, ...]] = {}
         self._epoch_at_start = (identity.epoch, now)
         self._admissions = Bucket(
             hub.settings.new_members_per_s, hub.settings.new_members_burst, now
@@ -70,16 +72,21 @@ class Roster:
         return self.peers.get(NodeId(node_id))
 
     def at(self, address: Address) -> Peer | None:
-        """The member whose gossip is at this address."""
-        return self._addresses.get(address)
+        """The member whose gossip is at this address: of several, who is there, and came last."""
+        holders = self._addresses.get(address)
+        if holders is None:
+            return None
+        if len(holders) == 1:
+            return holders[0]
+        return max(holders, key=lambda peer: (peer.forwards, peer.epoch))
 
-    def at_address(self, address: Address) -> list[Peer]:
+    def all_at(self, address: Address) -> tuple[Peer, ...]:
         """All members that say their gossip is at this address."""
-        return self._holding(("address", address))
+        return self._addresses.get(address, ())
 
     def named(self, name: str) -> list[Peer]:
         """The live members that go by a name, this node included."""
-        found = [p for p in self._holding(("name", name)) if p.live]
+        found = [peer for peer in self._names.get(name, ()) if peer.live]
         return [self.me, *found] if name == self.me.name else found
 
     def successor(self) -> Peer | None:
@@ -135,6 +142,13 @@ class Roster:
         self._remember_names(peer)
         for watcher in self.watchers:
             watcher(peer, None, now)
+        return peer
+
+    def adopt(self, claim: Alive, now: float) -> Peer:
+        """A member known for certain without having been asked: where a cluster is made whole."""
+        peer = self.peers[NodeId(claim.id)] = Peer(claim, now)
+        self._remember_names(peer)
+        self.verify(peer, now)
         return peer
 
     def _make_room(self) -> bool:
@@ -212,13 +226,13 @@ class Roster:
 
     def attached(self, peer: Peer, vni: int, att: int) -> None:
         """A member has a network."""
-        peer.attached[vni] = att
+        peer.attached = {**peer.attached, vni: att}
         if peer.live and peer is not self.me:
             self.by_vni.setdefault(vni, Pool()).add(peer)
 
     def detached(self, peer: Peer, vni: int) -> None:
         """A member no longer has a network."""
-        peer.attached.pop(vni, None)
+        peer.attached = {v: att for v, att in peer.attached.items() if v != vni} or NOTHING
         pool = self.by_vni.get(vni)
         if pool is not None:
             pool.discard(peer)
@@ -250,26 +264,27 @@ class Roster:
             del self._ring[at]
 
     def _remember_names(self, peer: Peer) -> None:
-        for thing in _things(peer):
-            self._holders.setdefault(thing, set()).add(peer.id)
-        holder = self._addresses.get(peer.address)
-        if holder is None or not holder.forwards or holder.epoch < peer.epoch:
-            self._addresses[peer.address] = peer
+        for index, thing in self._things(peer):
+            index[thing] = (*index.get(thing, ()), peer)
 
     def _forget_names(self, peer: Peer) -> None:
-        for thing in _things(peer):
-            ids = self._holders[thing]
-            ids.discard(peer.id)
-            if not ids:
-                del self._holders[thing]
-        if self._addresses.get(peer.address) is peer:
-            del self._addresses[peer.address]
+        for index, thing in self._things(peer):
+            others = tuple(other for other in index[thing] if other is not peer)
+            if others:
+                index[thing] = others
+            else:
+                del index[thing]
 
-    def _holding(self, thing: Thing) -> list[Peer]:
-        return [self.peers[node_id] for node_id in sorted(self._holders.get(thing, ()))]
+    def _things(self, peer: Peer) -> tuple[tuple[dict[Any, tuple[Peer, ...]], object], ...]:
+        """What only one member should have, and where its holders are listed."""
+        return (
+            (self._names, peer.name),
+            (self._vteps, peer.vtep),
+            (self._addresses, peer.address),
+        )
 
     def _check_clashes(self, peer: Peer) -> None:
-        for other in (self.me, *self._holding(("name", peer.name))):
+        for other in (self.me, *self._names[peer.name]):
             if _clash(other, peer) and other.name == peer.name:
                 self._hub.alarm(
                     AlarmKind.DUPLICATE_NAME,
@@ -277,7 +292,7 @@ class Roster:
                     f"two members are called {peer.name}: one at {other.address}, one at"
                     f" {peer.address}; rename one",
                 )
-        for other in (self.me, *self._holding(("vtep", peer.vtep))):
+        for other in (self.me, *self._vteps[peer.vtep]):
             if _clash(other, peer) and other.vtep == peer.vtep:
                 self._hub.alarm(
                     AlarmKind.DUPLICATE_ADDRESS,
@@ -285,10 +300,6 @@ class Roster:
                     f"{other.name} and {peer.name} both say that VTEP {peer.vtep} is theirs;"
                     " give one another address",
                 )
-
-
-def _things(peer: Peer) -> tuple[Thing, Thing, Thing]:
-    return (("name", peer.name), ("vtep", peer.vtep), ("address", peer.address))
 
 
 def _clash(one: Peer, other: Peer) -> bool:

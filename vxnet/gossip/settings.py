@@ -40,6 +40,8 @@ class GossipSettings:
     compare_interval_s: float = 10.0  # times (1 + log2(N / 32))
     descent_interval_s: float = 0.2  # at most one descent in this time
     answer_datagrams: int = 8  # more than this goes over TCP
+    delta_max_bytes: int = 1040  # rows in one datagram
+    part_max_bytes: int = 24_000  # rows in one message on TCP
     scrub_interval_s: float = 1.0  # one stream each time
     # keeping
     tombstone_s: float = 60.0

@@ -30,6 +30,10 @@ def vni_scope(vni: int) -> int:
     return vni + 1
 
 
+def _version(item: tuple[Key, Row]) -> int:
+    return item[1].ver
+
+
 def row_hash(row: Row) -> int:
     """64 bits over a live row."""
     data = _ROW.pack(row.kind, row.ver) + row.key + b"\0" + (row.body or b"")
@@ -54,6 +58,7 @@ class Stream:
     """A replica, or with `publish` the owner's own copy."""
 
     __slots__ = (
+        "ahead",
         "att",
         "contribution",
         "count",
@@ -61,7 +66,8 @@ class Stream:
         "floor",
         "head_count",
         "head_xor",
-        "log",
+        "latest",
+        "ordered",
         "owner",
         "rows",
         "rules",
@@ -82,7 +88,9 @@ class Stream:
         self.att = att
         self.rules = rules
         self.rows: dict[Key, Row] = {}
-        self.log: dict[int, Row] = {}  # by version; superseded ones are gone
+        self.ordered = True  # whether the rows are in the order of their versions
+        self.latest = 0  # the highest version that was ever set
+        self.ahead: set[int] | None = None  # versions taken beyond the watermark
         self.tombstones = 0
         self.swept = 0  # the floor up to which tombstones were dropped
         self.watermark = 0
@@ -201,7 +209,11 @@ class Stream:
             self._take(row, changes)
             if row.ver == self.watermark + 1 or Rule.R3 not in self.rules:
                 self.watermark = max(self.watermark, row.ver)
-                self._catch_up()
+            elif self.ahead is None:
+                self.ahead = {row.ver}
+            else:
+                self.ahead.add(row.ver)
+        self._catch_up()
         self._sweep()
         return changes
 
@@ -246,8 +258,12 @@ class Stream:
 
     def _catch_up(self) -> None:
         """Rows that were pushed ahead count once everything before them is here."""
-        while self.watermark + 1 in self.log:
+        ahead = self.ahead
+        if ahead is None:
+            return
+        while self.watermark + 1 in ahead:
             self.watermark += 1
+        self.ahead = {ver for ver in ahead if ver > self.watermark} or None
 
     # ── what a replica gives ────────────────────────────────────────────────────────────────
 
@@ -257,10 +273,17 @@ class Stream:
 
     def since(self, start: int) -> list[Row]:
         """Rows with start < version <= watermark, ascending."""
-        log = self.log
-        if self.watermark - start < len(log):
-            return [log[ver] for ver in range(start + 1, self.watermark + 1) if ver in log]
-        return [log[ver] for ver in sorted(log) if start < ver <= self.watermark]
+        if not self.ordered:
+            self.rows = dict(sorted(self.rows.items(), key=_version))
+            self.ordered = True
+        found: list[Row] = []
+        for row in reversed(self.rows.values()):
+            if row.ver <= start:
+                break
+            if row.ver <= self.watermark:
+                found.append(row)
+        found.reverse()
+        return found
 
     # ── the rows themselves ─────────────────────────────────────────────────────────────────
 
@@ -281,7 +304,10 @@ class Stream:
         if old is not None:
             self._remove(old)
         self.rows[key] = row
-        self.log[row.ver] = row
+        if row.ver > self.latest:
+            self.latest = row.ver
+        else:
+            self.ordered = False
         if row.body is None:
             self.tombstones += 1
         else:
@@ -290,7 +316,6 @@ class Stream:
 
     def _remove(self, row: Row) -> None:
         del self.rows[row.kind, row.key]
-        self.log.pop(row.ver, None)
         if row.body is None:
             self.tombstones -= 1
         else:

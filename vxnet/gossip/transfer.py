@@ -41,7 +41,6 @@ __all__ = ["Transfers"]
 
 CHUNK_BYTES = 24_000
 ITEMS_A_RECORD = 1000
-PART_BYTES = 24_000
 ITEMS_MAX = 131_072
 FETCHES_MAX = 4
 BUFFER_MAX = 2 * 65_537
@@ -363,7 +362,7 @@ class Transfers:
         head, to = stream.head(), stream.watermark
         whole = stream.needs_snapshot(start)
         rows = list(stream.live()) if whole else stream.since(start)
-        for part, last in parts(rows, PART_BYTES):
+        for part, last in parts(rows, self._hub.settings.part_max_bytes):
             if whole:
                 yield encode(Snapshot(head, to, part, last))
             else:

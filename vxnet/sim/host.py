@@ -82,8 +82,8 @@ class Host:
 
     # ── living and dying ────────────────────────────────────────────────────────────────────
 
-    def start(self, seeds: list[Address]) -> None:
-        """Start the process."""
+    def start(self, seeds: list[Address], *, joined: bool = False) -> None:
+        """Start the process; `joined`: it need not look for the others."""
         self._life += 1
         self.seeds = seeds
         self.node = Node(
@@ -99,7 +99,7 @@ class Host:
         self._waiting.clear()
         self._wake_at = None
         self._network.add(self)
-        self.node.join(seeds, self.now)
+        self.node.join(seeds, self.now, joined=joined)
         self.act()
 
     def crash(self) -> None:

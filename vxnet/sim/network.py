@@ -27,6 +27,7 @@ class Conditions:
     reordering: float = 0.0  # the share of datagrams that are late by up to reorder_s
     reorder_s: float = 0.1
     damage: float = 0.0  # the share of datagrams with one bit turned
+    breaks: float = 0.0  # the share of writes to a TCP connection after which it is gone
 
 
 class Endpoint(Protocol):
@@ -193,6 +194,10 @@ class Network:
         if wire is None or len(wire.ends) < 2:
             return
         self.counters["stream_octets"] += len(data)
+        if self.conditions.breaks and self._random.random() < self.conditions.breaks:
+            self.counters["broken"] += 1
+            self._break(wire, None)
+            return
         other, other_stream = wire.ends[1] if wire.ends[0][0] is host else wire.ends[0]
         wire.latest = max(wire.latest, self.clock.now + self._delay())
 
