@@ -21,6 +21,9 @@ _NO_RECEIVER = Drop(DropReason.NO_RECEIVER)
 _RATE_LIMITED = Drop(DropReason.RATE_LIMITED)
 _UNKNOWN_UNICAST = Drop(DropReason.UNKNOWN_UNICAST)
 
+_Stream = tuple[Listeners, bytes, LocalPort | None]
+_NEVER: tuple[int, Flood | Drop] = -1, _NO_RECEIVER
+
 
 class Flooding:
     """Floods frames of one network: from a port to everybody else, from a tunnel to every port."""
@@ -41,8 +44,7 @@ class Flooding:
             int(Ethertype.IPV6): Listeners(limits),
         }
         self._everybody: dict[LocalPort | None, Flood | Drop] = {}
-        self._wanted: dict[tuple[bytes, LocalPort | None], Flood | Drop] = {}
-        self._wanted_version = 0
+        self._wanted: dict[_Stream, tuple[int, Flood | Drop]] = {}  # and for which version
 
     def outward(
         self, local: LocalPort, destination: bytes, ethertype: int, frame: Buffer, now: float
@@ -130,14 +132,13 @@ class Flooding:
     def _to_listeners(
         self, listeners: Listeners, destination: bytes, local: LocalPort | None
     ) -> Flood | Drop:
-        version = sum(each.version for each in self._listeners.values())
-        if version != self._wanted_version or len(self._wanted) >= _CACHE_MAX:
-            self._wanted.clear()
-            self._wanted_version = version
-        action = self._wanted.get((destination, local))
-        if action is None:
+        key = listeners, destination, local
+        version, action = self._wanted.get(key, _NEVER)
+        if version != listeners.version:
+            if len(self._wanted) >= _CACHE_MAX:
+                self._wanted.clear()
             action = self._to(local, listeners.listeners(destination))
-            self._wanted[destination, local] = action
+            self._wanted[key] = listeners.version, action
         return action
 
     def _to(self, local: LocalPort | None, places: Container[Place]) -> Flood | Drop:
