@@ -1,7 +1,6 @@
 """Every test of the contract runs on each datapath there is, and on the product's event loop."""
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -10,25 +9,16 @@ import pytest_asyncio
 import uvloop
 
 from tests.datapath.stage import Stage
-from vxnet.datapath.select import select
-from vxnet.wire.addr import Vtep, parse_ip
+from tests.helpers.datapaths import DATAPATHS
 
 StageMaker = Callable[..., Awaitable[Stage]]
-
-
-def _kinds() -> list[str]:
-    """The datapaths to test. One that was meant to be there and is not fails every test of it."""
-    if os.environ.get("VXNET_REQUIRE_NATIVE") == "1":
-        return ["pure", "native"]
-    best, _ = select("auto", Vtep(parse_ip("127.0.0.1"), 0))
-    return ["pure"] if best.name == "pure" else ["pure", best.name]
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
     return {"uvloop": uvloop.new_event_loop}
 
 
-@pytest.fixture(params=_kinds())
+@pytest.fixture(params=DATAPATHS)
 def kind(request: pytest.FixtureRequest) -> str:
     """Which datapath."""
     return str(request.param)

@@ -11,6 +11,7 @@ from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 
 from tests.helpers.clusters import SUBNETS, cluster_on, drops, reaches, vxnet, wait_for_drop
+from tests.helpers.datapaths import DATAPATHS
 from tests.helpers.wire import send_raw
 from vxnet.demo.bed import Bed
 from vxnet.demo.cluster import VXNET, Cluster, Daemon
@@ -22,10 +23,10 @@ pytestmark = pytest.mark.netns
 HEADER = VXLAN(vni=0, flags="Instance")
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+@pytest.fixture(scope="module", params=DATAPATHS)
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two hosts and a network with a station on each."""
-    with cluster_on(2) as built:
+    with cluster_on(2, datapath=request.param) as built:
         built.daemons[0].create_network("blue", SUBNETS)
         built.wait_for_network("blue")
         yield built

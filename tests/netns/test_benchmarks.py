@@ -6,9 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.bed import sweep
+from benchmarks.lock import alone
+from benchmarks.process import wait_until
 from benchmarks.questions.footprint import Footprint
 from benchmarks.results import Results
-from vxnet.demo.leftovers import prefixes
+from vxnet.demo.leftovers import leftovers, prefixes
 
 pytestmark = pytest.mark.netns
 
@@ -46,3 +49,27 @@ def test_a_table_of_a_thousand_entries_is_programmed_weighed_and_replaced(tmp_pa
         "upheaval.longest",
     }
     assert answers["upheaval.longest"] >= answers["upheaval.p50"] > 0
+
+
+def test_what_a_killed_run_left_behind_is_swept_by_the_next(tmp_path: Path) -> None:
+    with alone(lambda: None):
+        script = (
+            "import time; from benchmarks.bed import two_hosts\n"
+            "from benchmarks.process import program; from pathlib import Path; import sys\n"
+            "with two_hosts() as bed, program(['sleep', '600'], Path(sys.argv[1])) as running:\n"
+            "    print(bed.prefix, running.pid, flush=True); time.sleep(600)"
+        )
+        killed = subprocess.Popen(
+            [sys.executable, "-c", script, tmp_path / "log"],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert killed.stdout is not None
+        prefix, pid = killed.stdout.readline().split()
+        killed.kill()
+        killed.communicate()
+        wait_until(lambda: not Path(f"/proc/{pid}").exists(), "its program ending with it")
+        assert leftovers(prefix)
+        sweep()
+        assert leftovers(prefix) == []

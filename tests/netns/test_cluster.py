@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.clusters import SUBNETS, cluster_on, drops, labels, reaches, vxnet
+from tests.helpers.datapaths import DATAPATHS
 from vxnet.demo.capture import Capture
 from vxnet.demo.cluster import Cluster, Daemon, address_of, wait_for
 from vxnet.demo.station import Station
@@ -17,10 +18,15 @@ from vxnet.demo.traffic import exchange, ping, shout, transfer
 pytestmark = pytest.mark.netns
 
 
-@pytest.fixture(scope="module", params=[4, 6], ids=["underlay-ipv4", "underlay-ipv6"])
+@pytest.fixture(
+    scope="module",
+    params=itertools.product(DATAPATHS, (4, 6)),
+    ids=lambda param: f"{param[0]}-over-ipv{param[1]}",
+)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Three hosts and a network they all know."""
-    with cluster_on(3, version=request.param) as built:
+    datapath, version = request.param
+    with cluster_on(3, datapath=datapath, version=version) as built:
         built.daemons[0].create_network("blue", SUBNETS)
         built.wait_for_network("blue")
         yield built
@@ -158,8 +164,11 @@ def test_every_frame_is_accounted_for(cluster: Cluster, stations: list[Station])
             assert c.received == ways_out, (daemon.host.label, place)
 
 
-def test_a_daemon_that_leaves_is_gone_from_the_others_before_they_miss_it() -> None:
-    with cluster_on(2) as pair:
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_a_daemon_that_leaves_is_gone_from_the_others_before_they_miss_it(
+    datapath: str,
+) -> None:
+    with cluster_on(2, datapath=datapath) as pair:
         staying, leaving = pair.daemons
         staying.create_network("blue", SUBNETS)
         pair.wait_for_network("blue")
@@ -174,8 +183,9 @@ def test_a_daemon_that_leaves_is_gone_from_the_others_before_they_miss_it() -> N
         assert station.ifname not in station.sandbox.run(["ip", "-o", "link"]).stdout
 
 
-def test_an_endpoint_is_back_with_its_addresses_after_a_restart() -> None:
-    with cluster_on(2) as pair:
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_an_endpoint_is_back_with_its_addresses_after_a_restart(datapath: str) -> None:
+    with cluster_on(2, datapath=datapath) as pair:
         steady, restarted = pair.daemons
         steady.create_network("blue", SUBNETS)
         pair.wait_for_network("blue")
@@ -190,8 +200,9 @@ def test_an_endpoint_is_back_with_its_addresses_after_a_restart() -> None:
         assert (endpoint.id, endpoint.mac) == (far.endpoint, far.mac)
 
 
-def test_a_link_that_carries_more_gives_sandboxes_more() -> None:
-    with cluster_on(2, mtu=9000) as pair:
+@pytest.mark.parametrize("datapath", DATAPATHS)
+def test_a_link_that_carries_more_gives_sandboxes_more(datapath: str) -> None:
+    with cluster_on(2, datapath=datapath, mtu=9000) as pair:
         pair.daemons[0].create_network("blue", SUBNETS)
         pair.wait_for_network("blue")
         one, other = (daemon.attach("blue") for daemon in pair.daemons)

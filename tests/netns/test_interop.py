@@ -11,6 +11,7 @@ from scapy.layers.inet6 import IPv6
 from scapy.layers.l2 import Ether
 
 from tests.helpers.clusters import SUBNETS, cluster_on, labels, reaches
+from tests.helpers.datapaths import DATAPATHS
 from tests.helpers.kernel import add_kernel_vtep, kernel_knows
 from tests.helpers.wire import tell_kernel_to_finish_packets, tshark
 from vxnet.demo.capture import Capture, checksums_ok
@@ -37,12 +38,12 @@ class Mixed:
 
 @pytest.fixture(
     scope="module",
-    params=[(4, 4789), (6, 4789), (4, 14789), (6, 14789)],
-    ids=["ipv4", "ipv6", "ipv4-port-14789", "ipv6-port-14789"],
+    params=[(kind, *rest) for kind in DATAPATHS for rest in ((4, 4789), (6, 14789))],
+    ids=lambda param: "{}-over-ipv{}-port-{}".format(*param),
 )
 def mixed(request: pytest.FixtureRequest) -> Iterator[Mixed]:
-    """One such network for each version of the underlay and each port."""
-    version, port = request.param
+    """One such network for each datapath, on both versions of the underlay and two ports."""
+    datapath, version, port = request.param
     vtep = "192.0.2.3" if version == 4 else "[2001:db8::3]"
     settings = f"""
 [[network]]
@@ -52,7 +53,9 @@ mtu = {MTU}
 subnets = ["{SUBNETS[0]}", "{SUBNETS[1]}"]
 peers = [{{ vtep = "{vtep}:{port}" }}]
 """
-    with cluster_on(3, daemons=2, port=port, version=version, settings=settings) as cluster:
+    with cluster_on(
+        3, daemons=2, datapath=datapath, port=port, version=version, settings=settings
+    ) as cluster:
         foreign = add_kernel_vtep(
             cluster.bed[2],
             vni=VNI,
