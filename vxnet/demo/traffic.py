@@ -59,11 +59,14 @@ def transfer(
 ) -> Transfer:
     """Send a stream of random octets. Raises OSError where the network fails meanwhile."""
     family = _family(address)
+    # The sockets go before the thread is waited for, so that Ctrl-C does not wait for its timeout.
     with (
+        ThreadPoolExecutor(1, thread_name_prefix="receive") as pool,
         target.socket(family, socket.SOCK_STREAM) as listener,
         source.socket(family, socket.SOCK_STREAM) as sender,
-        ThreadPoolExecutor(1, thread_name_prefix="receive") as pool,
+        ExitStack() as stack,
     ):
+        stack.callback(listener.shutdown, socket.SHUT_RDWR)  # which wakes who waits in accept
         listener.settimeout(timeout_s)
         sender.settimeout(timeout_s)
         listener.bind((address, 0))
