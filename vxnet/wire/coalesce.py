@@ -165,42 +165,49 @@ def _length(rows: Octets, last: int, skip: int, shape: Shape) -> int:
     heads = np.zeros((count, _padded(end)), np.uint8)
     heads[:, :end] = rows[:, :end]
     fields = columns(heads, *kind)
-    bad = np.zeros(count, np.bool_)
+    # Each array has a row or a number a frame, and is 0 where the frame fits.
+    wrongs: list[NDArray[np.generic]] = []
     if shape.version == 4:
-        bad |= row_sums(heads[:, network:at]) % MODULUS != 0
+        wrongs.append(row_sums(heads[:, network:at]) % MODULUS)
         if shape.consecutive_id:
-            numbers = fields["number"]
-            bad |= (numbers - numbers[0]).astype(np.uint16) != STEPS[:count]
+            wrongs.append(fields["number"] ^ (int(fields["number"][0]) + STEPS[:count]) & 0xFFFF)
 
     full = width - network  # octets of each IP packet but the last
     head = rows[0, :at].tobytes()
     uncovered = uncovered_sum(head, *kind, full)
-    sums = row_sums(rows) - uncovered
+    sums = row_sums(rows)
+    sums -= uncovered
     if last != width:
         sums[-1] += uncovered - uncovered_sum(head, *kind, full + last - width)
-        bad[-1] |= not _lengthen(fields, shape, last - width)
-    bad |= sums % MODULUS != 0
+        _lengthen(fields, shape, last - width)
+    wrongs.append(sums % MODULUS)
     words = heads.view(np.uint64)
-    bad |= ((words ^ words[0]) & _mask(shape, skip)).any(axis=1)
-
+    wrongs.append((words ^ words[0]) & _mask(shape, skip))
     if shape.protocol == _UDP_PROTOCOL:
-        bad |= fields["sum"] == 0  # RFC 768: it has none
-        return int(bad.argmax()) if bad.any() else count
-    first = int(fields["sequence"][0])
-    bad |= fields["sequence"] != (first + STEPS[:count] * (width - end)) & 0xFFFF_FFFF
-    # A run ends before the first frame that does not fit, and behind one that is to be the last.
-    bad[1:] |= (fields["flags"][:-1] & _LAST) != 0
-    return int(bad.argmax()) if bad.any() else count
+        wrongs.append(fields["sum"] == 0)  # RFC 768: it has none
+        return _first(wrongs, count)
+    expected = int(fields["sequence"][0]) + STEPS[:count] * (width - end)
+    wrongs.append(fields["sequence"] ^ expected & 0xFFFF_FFFF)
+    length = _first(wrongs, count)
+    ends = fields["flags"][: length - 1] & _LAST
+    return int((ends != 0).argmax()) + 1 if np.count_nonzero(ends) else length
 
 
-def _lengthen(fields: Columns, shape: Shape, short: int) -> bool:
-    """Make the lengths in the last headers the others', if they say what is true of it."""
-    names = ("length",) if shape.protocol == _TCP_PROTOCOL else ("length", "udp_length")
-    for name in names:
-        if int(fields[name][-1]) - int(fields[name][0]) != short:
-            return False
-        fields[name][-1] = fields[name][0]
-    return True
+def _first(wrongs: list[NDArray[np.generic]], count: int) -> int:
+    """Where the first frame is that does not fit; `count` where all do, as they mostly do."""
+    for wrong in wrongs:
+        if np.count_nonzero(wrong[:count]):
+            bad = wrong[:count] != 0
+            count = int((bad if bad.ndim == 1 else bad.any(axis=1)).argmax())
+    return count
+
+
+def _lengthen(fields: Columns, shape: Shape, short: int) -> None:
+    """Make the lengths in the last headers the others', where they say what is true of it."""
+    for name in ("length",) if shape.protocol == _TCP_PROTOCOL else ("length", "udp_length"):
+        lengths = fields[name]
+        if int(lengths[-1]) - int(lengths[0]) == short:
+            lengths[-1] = lengths[0]
 
 
 def join(rows: Octets, last: int, skip: int, run: Run, room: Octets) -> int:

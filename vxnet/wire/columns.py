@@ -23,12 +23,12 @@ STEPS = np.arange(65_536)
 
 _KINDS_MAX = 512  # kinds of frames whose layout is kept; there is one for each size of frame
 
-# RFC 791 §3.1, RFC 8200 §3. Checksums are little-endian, as `checksum.row_sums` gives them.
+# RFC 791 §3.1, RFC 8200 §3.
 _NETWORK = {
-    4: {"length": (2, ">u2"), "number": (4, ">u2"), "header_sum": (10, "<u2")},
+    4: {"length": (2, ">u2"), "number": (4, ">u2"), "header_sum": (10, ">u2")},
     6: {"length": (4, ">u2")},
 }
-# RFC 9293 §3.1, RFC 768.
+# RFC 9293 §3.1, RFC 768. Checksums are little-endian, as `checksum.row_sums` gives them.
 _TRANSPORT = {
     Protocol.TCP: {
         "sequence": (4, ">u4"),

@@ -122,10 +122,10 @@ def cut(frame: Buffer, headers: Plan, prefix: bytes, room: Octets) -> Cut:
         fields["udp_length"][-1] = width - short - at
 
     uncovered = uncovered_sum(head, *kind, full)
-    sums = row_sums(rows) - uncovered
+    values = uncovered - row_sums(rows)
     if short:
-        sums[-1] += uncovered - uncovered_sum(head, *kind, full - short)
-    values = -sums % MODULUS
+        values[-1] += uncovered_sum(head, *kind, full - short) - uncovered
+    values %= MODULUS
     if packet.protocol == Protocol.UDP:
         values[values == 0] = MODULUS  # RFC 768: an all-zero checksum says there is none
     fields["sum"] = values
@@ -152,12 +152,11 @@ def _number(fields: Columns, header: Buffer, full: int, last: int) -> None:
     """IPv4's identifications, counting up, and header checksums; the last packet's length."""
     numbers = (unpack_from("!H", header, 4)[0] + STEPS[: len(fields)]) & 0xFFFF
     fields["number"] = numbers
-    base = total(header) - int(numbers[0])
-    sums = -(base + numbers) % MODULUS
+    sums = (int(numbers[0]) - total(header)) - numbers
     if last != full:
         fields["length"][-1] = last
-        sums[-1] = -(base + int(numbers[-1]) - full + last) % MODULUS
-    fields["header_sum"] = sums << 8 & 0xFF00 | sums >> 8
+        sums[-1] += full - last
+    fields["header_sum"] = sums % MODULUS
 
 
 def _sequence(fields: Columns, head: bytearray, at: int, size: int, flags: int) -> None:
