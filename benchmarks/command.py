@@ -30,6 +30,7 @@ __all__ = ["Preset", "app"]
 INTERRUPTED = 128 + signal.SIGINT
 
 BUSY_PERCENT = 10
+STANDARD_OUTPUT = Path("-")
 
 COLUMNS = (
     BarColumn(),
@@ -184,20 +185,20 @@ def _measure(
 
 
 def _tell(results: Results, json: Path | None, markdown: bool) -> None:
-    if json == Path("-"):
+    if json is not None and json != STANDARD_OUTPUT:
+        json.write_bytes(results.document())
+    if json == STANDARD_OUTPUT:
         sys.stdout.write(results.document().decode())
+    elif markdown:
+        sys.stdout.write(tables.markdown(results))
     else:
-        if json is not None:
-            json.write_bytes(results.document())
-        goals = tables.goals(results)
-        for grid in [*tables.grids(results), *([goals] if goals else [])]:
-            if markdown:
-                sys.stdout.write(tables.markdown(grid) + "\n")
-            else:
-                tables.show(grid)
+        for grid in tables.grids(results):
+            tables.show(grid)
+        if (goals := tables.goals(results)) is not None:
+            tables.show(goals)
         console.print(tables.caption(results), markup=False, highlight=False)
-        if results.machine.background_percent > BUSY_PERCENT:
-            console.print("The machine is busy with other things: trust ratios, and them little.")
+    if results.machine.background_percent > BUSY_PERCENT:
+        console.print("The machine is busy with other things: trust ratios, and them little.")
     for sentence in tables.failures(results):
         console.print(sentence, markup=False)
 

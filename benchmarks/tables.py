@@ -66,12 +66,15 @@ def show(grid: Grid) -> None:
     Console(width=WIDE).print(table)
 
 
-def markdown(grid: Grid) -> str:
-    """The same, for documents."""
-    ruler = ["---", *("---:" for _ in grid.header[1:])]
-    lines = [grid.header, ruler, *grid.rows]
-    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return f"**{grid.title}**\n\n{body}\n"
+def markdown(results: Results) -> str:
+    """All tables and how to read them, for documents."""
+    parts = [f"{caption(results)} Made on {results.started[:10]} by `{results.command}`.\n"]
+    held_to = goals(results)
+    for grid in [*([held_to] if held_to else []), *grids(results)]:
+        lines = [grid.header, ["---", *("---:" for _ in grid.header[1:])], *grid.rows]
+        body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        parts.append(f"**{grid.title}**\n\n{body}\n")
+    return "\n".join(parts)
 
 
 def caption(results: Results) -> str:

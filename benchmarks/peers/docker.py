@@ -1,5 +1,6 @@
 """Docker's own overlay network between two engines in a swarm: container to container."""
 
+import json
 import tarfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -74,7 +75,10 @@ def _import_image(host: Host) -> None:
     image = host.directory / "image.tar"
     with tarfile.open(image, "w") as tar:
         tar.add(BUSYBOX.resolve(), "bin/busybox")
-    _docker(host, "import", "--change", 'CMD ["/bin/busybox", "sleep", "36000"]', str(image), IMAGE)
+        tar.add(BUSYBOX.resolve(), "bin/sleep")
+    # The words name the bed, so that a run that was killed is found in the list of processes.
+    words = ["/bin/busybox", "sh", "-c", f"while :; do sleep 60; done # {host.directory}"]
+    _docker(host, "import", "--change", f"CMD {json.dumps(words)}", str(image), IMAGE)
 
 
 @contextmanager
