@@ -135,7 +135,7 @@ impl Egress {
         ports: &[&Arc<Port>],
         vteps: &[&Arc<Vtep>],
     ) {
-        let parcel = match self.place(octets) {
+        let mut parcel = match self.place(octets) {
             Ok(parcel) => parcel,
             Err((amount, reason)) => return port.counters.settle(amount.frames, Err(reason)),
         };
@@ -148,8 +148,10 @@ impl Egress {
             }
         }
         for to in vteps {
-            if self.send(context, port, segment, to, &parcel, true).is_err() {
-                context.io.copies_lost.add(frames);
+            match self.send(context, port, segment, to, &parcel, true) {
+                // It is in the buffer now, which all copies leave from; once more would undo it.
+                Ok(()) => parcel.vnet.needs_checksum = false,
+                Err(_) => context.io.copies_lost.add(frames),
             }
         }
         self.flush(context);
