@@ -1,5 +1,6 @@
 """The command line that the short and the whole benchmark share."""
 
+import os
 import shlex
 import signal
 import sys
@@ -63,6 +64,18 @@ class Preset:
     quick_seconds: int = 2
 
 
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What is to be measured."""
+
+    peers: Sequence[Peer]
+    questions: Sequence[Question]
+    rounds: int
+    seconds: int
+    baseline: str
+    command: str
+
+
 class _Named(Protocol):
     @property
     def name(self) -> str: ...
@@ -114,16 +127,20 @@ def app(preset: Preset) -> Callable[[], None]:
         status = 0
         with _complaints():
             if earlier is None:
-                peers = _chosen(preset.known_peers, peer or preset.peers, "peer")
                 asked = question or (preset.quick_questions if quick else ()) or preset.questions
-                results = begin(
-                    rounds or (preset.quick_rounds if quick else preset.rounds),
-                    seconds or (preset.quick_seconds if quick else preset.seconds),
-                    command=shlex.join(["python", "-m", preset.module, *sys.argv[1:]]),
+                wish = _Wish(
+                    peers=_chosen(preset.known_peers, peer or preset.peers, "peer"),
+                    questions=_chosen(preset.known_questions, asked, "question"),
+                    rounds=rounds or (preset.quick_rounds if quick else preset.rounds),
+                    seconds=seconds or (preset.quick_seconds if quick else preset.seconds),
                     baseline=preset.known_peers[0].name,
+                    command=shlex.join(["python", "-m", preset.module, *sys.argv[1:]]),
                 )
-                questions = _chosen(preset.known_questions, asked, "question")
-                status = _measure(results, peers, questions, with_install)
+                _check_host()
+                if with_install:
+                    for problem in install(wish.peers):
+                        console.print(problem, markup=False)
+                results, status = _measure(wish)
             else:
                 results = Results.load(earlier)
             _tell(results, json, markdown)
@@ -155,33 +172,36 @@ def _chosen(known: Iterable[N], names: Sequence[str], kind: str) -> list[N]:
     return [by_name[name] for name in names] if names else list(by_name.values())
 
 
-def _measure(
-    results: Results, peers: Sequence[Peer], questions: Sequence[Question], with_install: bool
-) -> int:
-    """Fill the results; the exit status. Ctrl-C ends it early, with what there is by then."""
+def _check_host() -> None:
+    if os.geteuid() != 0:
+        raise HostError("the benchmark makes network namespaces; run it as root")
     if (lack := lacking_tools()) is not None:
         raise HostError(lack)
-    if with_install:
-        for problem in install(peers):
-            console.print(problem, markup=False)
-    results.unavailable = {p.name: reason for p in peers if (reason := p.missing()) is not None}
-    able = [peer for peer in peers if peer.name not in results.unavailable]
+
+
+def _measure(wish: _Wish) -> tuple[Results, int]:
+    """The results and the exit status. Ctrl-C ends it early, with what there is by then."""
     with (
         alone(lambda: console.print("another benchmark is running; waiting for it to end")),
         Progress(*COLUMNS, console=console, transient=True) as progress,
     ):
         sweep()
-        task = progress.add_task("", total=1.0)
+        task = progress.add_task("looks at the machine", total=1.0)
+        results = begin(wish.rounds, wish.seconds, command=wish.command, baseline=wish.baseline)
+        results.unavailable = {
+            peer.name: reason for peer in wish.peers if (reason := peer.missing()) is not None
+        }
+        able = [peer for peer in wish.peers if peer.name not in results.unavailable]
         try:
             carry_out(
                 able,
-                questions,
+                wish.questions,
                 results,
                 lambda what, share: progress.update(task, description=what, completed=share),
             )
         except KeyboardInterrupt:
-            return INTERRUPTED
-    return 1 if results.failures else 0
+            return results, INTERRUPTED
+    return results, 1 if results.failures else 0
 
 
 def _tell(results: Results, json: Path | None, markdown: bool) -> None:

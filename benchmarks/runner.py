@@ -13,7 +13,7 @@ from benchmarks.machine import look
 from benchmarks.peers.base import Peer
 from benchmarks.questions.base import Question, Setting
 from benchmarks.results import Entrant, Failure, Measurement, Results
-from vxnet.errors import HostError
+from vxnet.errors import VxnetError
 
 __all__ = ["Watch", "begin", "carry_out"]
 
@@ -80,7 +80,7 @@ def _visit(
             for question in questions:
                 progress.step(f"{label} · {question.title}", results.seconds + QUESTION_S)
                 _ask(peer.name, question, pair, setting, number, results)
-    except HostError as error:
+    except VxnetError as error:
         results.failures.append(Failure(number, peer.name, None, str(error)))
 
 
@@ -89,7 +89,7 @@ def _ask(
 ) -> None:
     try:
         answers = question.ask(pair, setting)
-    except HostError as error:
+    except VxnetError as error:
         results.failures.append(Failure(number, peer, question.name, str(error)))
         return
     for metric, value in answers.items():

@@ -8,7 +8,7 @@ from benchmarks.bed import Bed, End, Pair
 from vxnet.api.model import NetworkBody
 from vxnet.demo.cluster import Cluster, Daemon
 from vxnet.demo.processes import end_all
-from vxnet.errors import HostError
+from vxnet.errors import HostError, VxnetError
 
 __all__ = ["Vxnet"]
 
@@ -38,18 +38,23 @@ class Vxnet:
         """Two daemons find each other; a network made on the first is attached to on both."""
         cluster = Cluster(bed, datapath=self._datapath)
         try:
-            cluster.start()
-            cluster.wait_for_members()
-            first, second = cluster.daemons
-            subnets = ("10.42.0.0/24", "fd42::/64")
-            first.client.create_network(
-                NetworkBody(NETWORK, subnets=subnets, mtu=bed.mtu - OVERHEAD)
-            )
-            cluster.wait_for_network(NETWORK)
-            near, far = self._end(first), self._end(second)
+            near, far = self._ends(cluster, bed.mtu - OVERHEAD)
             yield Pair(near, far, tuple(daemon.process.pid for daemon in cluster.daemons))
         finally:
             end_all([child for host in bed.hosts for child in host.children()])
+
+    def _ends(self, cluster: Cluster, mtu: int) -> list[End]:
+        try:
+            cluster.start()
+            cluster.wait_for_members()
+            subnets = ("10.42.0.0/24", "fd42::/64")
+            first = cluster.daemons[0].client
+            first.create_network(NetworkBody(NETWORK, subnets=subnets, mtu=mtu))
+            cluster.wait_for_network(NETWORK)
+            return [self._end(daemon) for daemon in cluster.daemons]
+        except VxnetError as error:
+            logs = "; ".join(f"{d.host.label}: {d.last_words()}" for d in cluster.daemons)
+            raise HostError(f"{error}; {logs}") from None
 
     def _end(self, daemon: Daemon) -> End:
         if (runs := daemon.status().datapath) != self._datapath:

@@ -13,7 +13,7 @@ from benchmarks.questions.base import Metric, Setting
 from benchmarks.results import Results
 from benchmarks.runner import Watch, begin, carry_out
 from tests.benchmarks.runs import MACHINE
-from vxnet.errors import HostError
+from vxnet.errors import HostError, StateError
 
 PAIR = Pair(End(Path("near"), "10.42.0.1"), End(Path("far"), "10.42.0.2"))
 
@@ -38,7 +38,7 @@ class APeer:
     def joined(self, bed: Bed) -> Iterator[Pair]:
         self.diary.append(f"{self.name} at {bed.mtu}")
         if self.fails:
-            raise HostError("it would not start")
+            raise StateError("it would not start")
         yield PAIR
 
 
