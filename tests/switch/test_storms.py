@@ -26,6 +26,7 @@ from vxnet.switch.actions import (
     DropReason,
     DuplicateIp,
     Flood,
+    Forgotten,
     Looped,
     PortId,
     SwitchEvent,
@@ -101,6 +102,15 @@ def test_of_two_joined_ports_the_one_that_came_second_is_blocked() -> None:
     assert site.events()[-1] == Looped(BLUE, A, P2, P1)
     assert site.link(P3, frame(B, A)) == Deliver(P1)
     assert site.underlay(PEER, frame(C, BROADCAST)) == Flood((P1, P3), ())
+
+
+def test_what_was_behind_a_blocked_port_is_forgotten() -> None:
+    site = Site()
+    site.link(P2, frame(B, A))
+    for port in (P1, P2) * 3:
+        site.link(port, frame(A, BROADCAST))
+    assert site.row(B) is None
+    assert site.events()[-2:] == [Forgotten(BLUE, B, P2), Looped(BLUE, A, P2, P1)]
 
 
 def looped_site() -> Site:

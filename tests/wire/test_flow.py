@@ -92,3 +92,11 @@ def test_what_is_not_ip_belongs_to_its_two_stations() -> None:
     one, other = ETHER / ARP(pdst="10.9.0.1"), ETHER / ARP(pdst="10.9.0.2")
     assert flow_hash(bytes(one)) == flow_hash(bytes(other))
     assert flow_hash(bytes(one)) != flow_hash(bytes(Ether(src=MAC_B, dst=MAC_A) / ARP()))
+
+
+@given(st.sampled_from([b"\x08\0", b"\x86\xdd", b"\x81\0", b"\x88\xb5"]), st.binary(max_size=60))
+def test_frames_that_make_no_sense_still_belong_to_their_stations(kind: bytes, rest: bytes) -> None:
+    frame = bytes.fromhex("02000000000a02000000000b") + kind + rest
+    assert flow_hash(frame) == flow_hash(bytearray(frame)) < 2**32
+    for size in range(14):
+        assert flow_hash(frame[:size]) == flow_hash(memoryview(frame)[:size])
