@@ -44,6 +44,12 @@ _IP_MOST = 0xFFFF  # octets in an IP packet
 _UDP_MOST = 64  # datagrams in a super-frame: what every kernel with USO takes
 
 
+# Where addresses and ports are, if there are no options; `_shape` looks closer.
+_V4_FLOW, _V6_FLOW = slice(26, 38), slice(22, 58)
+_V4_ETHERTYPE = b"\x08\x00"
+_GLANCE = 58
+
+
 class Shape(NamedTuple):
     """Where things are in all frames of a run, from a frame's first octet."""
 
@@ -72,23 +78,30 @@ def runs(rows: Octets, last: int, skip: int, *, udp: bool) -> list[Run]:
     rows[-1, last:] = 0  # adds nothing to the row's sum
     found: list[Run] = []
     first, (count, width) = 0, rows.shape
+    look_again, pause = 0, 1
     while first < count:
         length, shape = 1, None
-        if first + 1 < count and _alike(rows, first, skip):
+        if look_again <= first < count - 1 and _alike(rows[first], rows[first + 1], skip):
             shape = _shape(rows[first, skip:].data, udp=udp)
             if shape is not None:
                 ahead = min(first + _most(shape, width - skip), count)
                 tail = last if ahead == count else width
                 length = max(_length(rows[first:ahead], tail, skip, shape), 1)
+                if length == 1:
+                    # A long look in vain. A batch made of such frames must not cost one for each.
+                    look_again, pause = first + 1 + pause, pause * 2
         found.append(Run(first, length, shape if length > 1 else None))
         first += length
     return found
 
 
-def _alike(rows: Octets, first: int, skip: int) -> bool:
-    """Whether the next frame has the same MACs and ethertype: spares mixed batches a long look."""
-    glance = slice(skip, skip + HEADER_BYTES)
-    return rows[first, glance].tobytes() == rows[first + 1, glance].tobytes()
+def _alike(one: Octets, other: Octets, skip: int) -> bool:
+    """Whether two frames are of one flow, at a glance: MACs, ethertype, addresses and ports."""
+    a, b = one[skip : skip + _GLANCE].tobytes(), other[skip : skip + _GLANCE].tobytes()
+    if a[:HEADER_BYTES] != b[:HEADER_BYTES]:
+        return False
+    where = _V4_FLOW if a[12:HEADER_BYTES] == _V4_ETHERTYPE else _V6_FLOW
+    return a[where] == b[where]
 
 
 def _shape(frame: memoryview, *, udp: bool) -> Shape | None:
