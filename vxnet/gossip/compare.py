@@ -198,14 +198,13 @@ class Comparison:
                 continue
             if item.scope == 0 and owner.forwards:
                 self._hub.send(address, owner.alive())
-            rows = list(stream.live()) if stream.needs_snapshot(start) else stream.since(start)
+            rows = stream.whole() if stream.needs_snapshot(start) else stream.since(start)
             size = _size(rows)
             if size > room or (stream.needs_snapshot(start) and size > settings.delta_max_bytes):
                 more.append(item)
                 continue
             room -= size
             if stream.needs_snapshot(start):
-                rows.sort(key=_version)
                 self._hub.send(address, Snapshot(stream.head(), stream.watermark, rows))
             else:
                 self._deltas(address, stream, start, rows)
@@ -235,10 +234,6 @@ class Comparison:
             if self._table.get(stream.owner, stream.scope) is stream:
                 self._table.scrub(stream)
                 return
-
-
-def _version(row: Row) -> int:
-    return row.ver
 
 
 def _size(rows: Iterable[Row]) -> int:

@@ -7,6 +7,7 @@ keeps deleted rows from coming back. The rules R1 to R10 are those of docs/gossi
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from struct import Struct
 
 from vxnet.gossip.rules import ALL_RULES, Rule
@@ -270,6 +271,12 @@ class Stream:
     def needs_snapshot(self, start: int) -> bool:
         """Whether a copy at `start` may lack tombstones that are gone (R5)."""
         return start < self.floor and Rule.R5 in self.rules
+
+    def whole(self) -> list[Row]:
+        """All rows for a snapshot, ascending: with the tombstones above the floor, for whoever
+        takes it will have to pass them on.
+        """
+        return sorted(self.rows.values(), key=attrgetter("ver"))
 
     def since(self, start: int) -> list[Row]:
         """Rows with start < version <= watermark, ascending."""

@@ -157,7 +157,10 @@ class Table:
         To ignore a message whole is as if it had been lost, so whatever is decided here can not
         make replicas differ for good (R9 is about single rows).
         """
-        if head.scope not in self._scopes or self._roster.get(head.owner) is None:
+        owner = self._roster.get(head.owner)
+        if head.scope not in self._scopes or owner is None:
+            return None
+        if head.epoch < owner.epoch and Rule.R1 in self._rules:
             return None
         old = self.get(head.owner, head.scope)
         if old is not None:
@@ -201,7 +204,16 @@ class Table:
         return bool(changes) or stream.watermark != before
 
     def scrub(self, stream: Stream) -> None:
-        """R10 against the rows themselves: what memory holds must be what was counted."""
+        """R10 against the rows themselves: what memory holds must be what was counted.
+
+        What came late of an attachment that is over is not held either.
+        """
+        owner = self._roster.get(stream.owner)
+        if owner is not None and stream.scope and stream.epoch == owner.epoch:
+            over = stream.att < owner.attached.get(stream.scope - 1, 0)
+            if over:
+                self.drop(stream)
+                return
         if stream.recount() != (stream.count, stream.xor) or stream.corrupt():
             self._mend(stream)
 

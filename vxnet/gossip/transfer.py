@@ -361,7 +361,7 @@ class Transfers:
             return
         head, to = stream.head(), stream.watermark
         whole = stream.needs_snapshot(start)
-        rows = list(stream.live()) if whole else stream.since(start)
+        rows = stream.whole() if whole else stream.since(start)
         for part, last in parts(rows, self._hub.settings.part_max_bytes):
             if whole:
                 yield encode(Snapshot(head, to, part, last))

@@ -227,10 +227,11 @@ class View:
     def _member_changed(self, peer: Peer, previous: MemberState | None, now: float) -> None:
         if peer is self._roster.me:
             return
-        if peer.state is MemberState.LEFT:
-            for stream in self._table.of(peer.id):
-                if self._table.get(peer.id, stream.scope) is stream:  # not gone with another
-                    self._table.drop(stream)
+        left = peer.state is MemberState.LEFT
+        for stream in self._table.of(peer.id):
+            held = self._table.get(peer.id, stream.scope) is stream  # not gone with another
+            if held and (left or stream.epoch < peer.epoch):
+                self._table.drop(stream)
         self._table.recount_owner(peer.id)
         for vni in list(peer.attached):
             self.refresh(peer, vni_scope(vni))
@@ -249,7 +250,10 @@ class View:
             former.timer.cancel()
             rows = {**former.rows, **rows}
         peer = self._roster.get(old.owner)
-        if new is not None and rows and peer is not None and peer.forwards:
+        again = peer is not None and peer.epoch > old.epoch
+        if new is not None:
+            again = new.epoch > old.epoch or new.life == old.life
+        if again and rows and peer is not None and peer.forwards:
             since = former.since if former else self._now
             limit = since + self._hub.settings.stale_s
             timer = self._hub.timers.at(limit, lambda now: self._give_up_stale(*name))
@@ -288,9 +292,6 @@ class View:
             return
         stale.timer.cancel()
         self._retract(owner, scope, stale.rows.values())
-        peer = self._roster.get(owner)
-        if peer is not None and scope:
-            self.refresh(peer, scope)
 
     def _retract(self, owner: int, scope: int, rows: Iterable[Row]) -> None:
         """Rows are gone without having been deleted by their owner."""
@@ -300,5 +301,7 @@ class View:
             return
         for row in rows:
             self.election.remove(scope - 1, row.key, owner, self._now)
-        if self._table.get(owner, scope) is None:
-            self._shown.discard((owner, scope))
+        self._shown.discard((owner, scope))
+        peer = self._roster.get(owner)
+        if peer is not None:
+            self.refresh(peer, scope)

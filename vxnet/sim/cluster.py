@@ -149,7 +149,8 @@ class Cluster:
                     if host is owner or not host.node.table.wants(scope):
                         continue
                     copy = host.node.table.get(owner.identity.id, scope)
-                    held = set(copy.live()) if copy is not None else set()
+                    same = copy is not None and copy.life == truth.life
+                    held = set(copy.live()) if copy is not None and same else set()
                     if held != rows:
                         found.append(
                             f"{host.name} holds {len(held - rows)} rows of {owner.name} in scope"
