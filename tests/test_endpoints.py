@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 
 from tests.helpers.hosts import NETNS, ImaginedHost
+from vxnet.cnm.lifecycle import AFTER_CRASH, Recovery
 from vxnet.cnm.model import EndpointState, Sandbox, SandboxKind, Subnet
 from vxnet.control.memory import MemoryCluster
 from vxnet.endpoints import EndpointRequest
@@ -244,6 +245,47 @@ async def test_what_a_crash_left_half_made_is_gone_after_the_next_start() -> Non
     assert await again.store.rows("endpoint") == []
 
 
+async def test_after_a_crash_the_devices_in_sandboxes_go_on_working() -> None:
+    cluster = MemoryCluster()
+    host = await host_with_blue(cluster)
+    before = await host.endpoints.attach(WEB, NETNS)
+    device = host.host.sandboxes[NETNS.path]["eth0"]
+    await host.crash()
+    again = ImaginedHost(cluster, store=host.store, host=host.host)
+    await again.start()
+    assert again.host.sandboxes[NETNS.path]["eth0"] is device
+    assert [entry.mac for entry in again.control.entries()] == [before.mac]
+    await again.endpoints.remove("web")
+    assert nothing_is_left(again)
+
+
+@pytest.mark.parametrize("state", list(EndpointState))
+async def test_after_a_crash_in_any_state_the_endpoint_is_whole_or_gone(
+    state: EndpointState,
+) -> None:
+    cluster = MemoryCluster()
+    host = await host_with_blue(cluster)
+    endpoint = await host.endpoints.attach(WEB, NETNS)
+    await host.registry.keep(endpoint, state)
+    await host.crash()
+    again = ImaginedHost(cluster, store=host.store, host=host.host)
+    await again.start()
+    assert again.reports == []
+    inside = again.host.sandboxes[NETNS.path]
+    match AFTER_CRASH[state]:
+        case Recovery.ADOPT:
+            assert list(inside) == ["eth0"]
+        case Recovery.DISCARD:
+            assert nothing_is_left(again)
+        case Recovery.UNJOIN:
+            assert inside == {}
+            (left,) = again.endpoints
+            assert (left.state, left.sandbox) == (EndpointState.CREATED, None)
+        case Recovery.REMAKE:
+            (left,) = again.endpoints
+            assert left.state is EndpointState.CREATED
+
+
 async def test_an_endpoint_waits_for_its_sandbox_to_come_back() -> None:
     cluster = MemoryCluster()
     host = await host_with_blue(cluster)
@@ -254,9 +296,9 @@ async def test_an_endpoint_waits_for_its_sandbox_to_come_back() -> None:
     await again.start()
     assert again.reports == ["endpoint web waits for its sandbox, netns web, to come back"]
     assert again.endpoints.is_absent(again.endpoints.get("web"))
-    await again.endpoints.tend()
+    await again.recoverer.tend(again.report)
     again.host.sandboxes[NETNS.path] = {}
-    await again.endpoints.tend()
+    await again.recoverer.tend(again.report)
     assert list(again.host.sandboxes[NETNS.path]) == ["eth0"]
     assert not again.endpoints.is_absent(again.endpoints.get("web"))
 

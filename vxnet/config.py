@@ -131,6 +131,8 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         "auto"
     )
     """Rust, Python, or `auto`: Rust where it was built."""
+    keep_devices: Switch = False
+    """Whether endpoints' devices stay in their sandboxes when the daemon ends, for the next one."""
     mtu: UnderlayMtu | None = None
     """The underlay's MTU; absent: that of the interface that has `vtep`."""
 

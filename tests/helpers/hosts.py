@@ -9,11 +9,13 @@ from vxnet.control.memory import MemoryCluster, MemoryControl
 from vxnet.datapath.memory import MemoryDatapath
 from vxnet.drivers.overlay import OverlayDriver
 from vxnet.endpoints import Endpoints
-from vxnet.errors import HostError
+from vxnet.errors import HostError, VxnetError
 from vxnet.forwarding import Forwarding
 from vxnet.host.memory import MemoryHost, MemoryStore
-from vxnet.link.base import Link
 from vxnet.networks import Networks
+from vxnet.plumbing import Plumbing
+from vxnet.recovery import Recoverer
+from vxnet.registry import Registry
 from vxnet.wire.addr import Ip, Vtep
 
 __all__ = ["NETNS", "ImaginedHost", "ImaginedLink", "vtep_of"]
@@ -32,13 +34,18 @@ class ImaginedLink:
     fds = ()
 
     def __init__(self, name: str, host: MemoryHost) -> None:
-        self.name = name
+        self.name = self.device = name
         self.closed = False
+        self.persistent = True
         self._host = host
+
+    def persist(self, wanted: bool) -> None:
+        self.persistent = wanted
 
     def close(self) -> None:
         self.closed = True
-        self._host.vanish(self.name)
+        if not self.persistent:
+            self._host.vanish(self.device)
 
 
 class ImaginedHost:
@@ -53,12 +60,13 @@ class ImaginedHost:
         *,
         store: MemoryStore | None = None,
         control: MemoryControl | None = None,
+        host: MemoryHost | None = None,
     ) -> None:
         number = len(cluster.planes) + 1
         self.control = control or cluster.join(name, vtep_of(number))
         self.datapath = MemoryDatapath()
-        self.host = MemoryHost()
-        self.host.sandboxes[NETNS.path] = {}
+        self.host = host or MemoryHost()
+        self.host.sandboxes.setdefault(NETNS.path, {})
         self.store = store or MemoryStore()
         self.links: list[ImaginedLink] = []
         self.now_ms = 1_000_000
@@ -75,11 +83,15 @@ class ImaginedHost:
             random=Random(number),
         )
         self.addresses = Addresses(self.control)
+        self.registry = Registry(self.store)
+        plumbing = Plumbing(self.networks, self.registry, self.host)
+        self.recoverer = Recoverer(self.networks, self.addresses, self.registry, plumbing)
         self.endpoints = Endpoints(
             self.networks,
             self.addresses,
+            self.registry,
+            plumbing,
             self.host,
-            self.store,
             now_ms=self._now,
             random=Random(number),
         )
@@ -89,12 +101,21 @@ class ImaginedHost:
         """As the daemon does: hear the cluster, then take up what was saved."""
         await self.control.start()
         await self.networks.load()
-        await self.endpoints.load(lambda error: self.reports.append(str(error)))
+        await self.recoverer.load(self.report)
         return self
 
     async def stop(self) -> None:
-        await self.endpoints.close()
+        await self.overlay.close(keep_devices=False)
         await self.control.close()
+
+    async def crash(self) -> None:
+        """End without a goodbye; devices stay where they are."""
+        await self.overlay.close(keep_devices=True)
+        await self.control.close()
+
+    def report(self, error: VxnetError) -> None:
+        """Remember what was reported."""
+        self.reports.append(str(error))
 
     async def settle(self, seconds: int = 0) -> None:
         """Follow what was heard, after some time went by."""
@@ -109,10 +130,12 @@ class ImaginedHost:
     def _now(self) -> int:
         return self.now_ms
 
-    async def _open_link(self, name: str) -> Link:
+    async def _open_link(self, path: str | None, name: str) -> ImaginedLink:
         refusal, self.link_refusal = self.link_refusal, None
         if refusal is not None:
             raise refusal
         link = ImaginedLink(name, self.host)
+        if path is not None:
+            link.device = self.host.device_at(path, name)
         self.links.append(link)
         return link

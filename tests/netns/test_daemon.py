@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.clusters import SUBNETS, cluster_on
+from tests.helpers.clusters import SUBNETS, cluster_on, reaches
 from vxnet.api.model import AttachBody, EndpointBody, JoinBody
 from vxnet.demo.cluster import VXNET, Cluster, Daemon, wait_for
 from vxnet.errors import StateError
@@ -93,14 +93,34 @@ def test_a_daemon_that_ends_takes_its_devices_and_its_socket_along(daemon: Daemo
     assert "Traceback" not in daemon.log.read_text()
 
 
-def test_what_was_accepted_is_there_after_a_kill(daemon: Daemon) -> None:
-    station = daemon.attach("blue")
-    before = daemon.client.endpoint(station.endpoint)
+def test_after_a_kill_the_next_daemon_takes_up_the_devices_that_are_there(daemon: Daemon) -> None:
+    one, other = daemon.attach("blue", name="one"), daemon.attach("blue", name="other")
+    before = [daemon.client.endpoint(station.endpoint) for station in (one, other)]
+    indices = one.scope(), other.scope()
     daemon.kill()
+    assert devices(netns=one.sandbox.name) == ["eth0"]
     daemon.start()
     daemon.wait_until_ready()
-    assert daemon.client.endpoint(station.endpoint) == before
-    assert devices(netns=station.sandbox.name) == ["eth0"]
+    assert [daemon.client.endpoint(station.endpoint) for station in (one, other)] == before
+    assert (one.scope(), other.scope()) == indices
+    assert reaches(one, other)
+
+
+def test_devices_stay_over_a_restart_where_the_settings_say_so(daemon: Daemon) -> None:
+    change(daemon, "[node]", "[node]\nkeep_devices = true")
+    daemon.stop()
+    daemon.start()
+    daemon.wait_until_ready()
+    one, other = daemon.attach("blue", name="one"), daemon.attach("blue", name="other")
+    index = one.scope()
+    assert daemon.stop() == 0
+    assert one.scope() == index
+    daemon.start()
+    daemon.wait_until_ready()
+    assert one.scope() == index
+    assert reaches(one, other)
+    daemon.detach(one)
+    assert devices(netns=one.sandbox.name) == []
 
 
 def test_a_failed_attach_leaves_no_device_anywhere(daemon: Daemon) -> None:

@@ -70,3 +70,11 @@ class NetworkDriver(Protocol):
     async def leave(self, network: Network, endpoint: Endpoint) -> None:
         """Stop the endpoint's traffic, and tell the other hosts it is gone."""
         ...
+
+    async def adopt(self, network: Network, endpoint: Endpoint) -> None:
+        """Take up the device that a former daemon put into the sandbox, instead of making one."""
+        ...
+
+    async def close(self, *, keep_devices: bool) -> None:
+        """Let go. Devices that are dead without the daemon are removed, unless they are to stay."""
+        ...

@@ -21,6 +21,7 @@ __all__ = [
     "SandboxKind",
     "Subnet",
     "derive_mac",
+    "device_alias",
     "device_name",
 ]
 
@@ -88,11 +89,14 @@ class Sandbox:
 
 
 class EndpointState(StrEnum):
-    """Where an endpoint is in its life; only what is `created` or `joined` outlives a restart."""
+    """Where an endpoint is in its life. Each step is saved before it is driven."""
 
-    CREATING = "creating"  # saved before it is driven, so that a crash leaves a trace to undo
+    CREATING = "creating"
     CREATED = "created"
+    JOINING = "joining"
     JOINED = "joined"
+    LEAVING = "leaving"
+    REMOVING = "removing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +123,11 @@ def derive_mac(network: NetworkId, endpoint: EndpointId) -> Mac:
     """The MAC an endpoint has for ever: unicast, locally administered (IEEE 802 U/L bit)."""
     octets = hashlib.blake2s(f"{network}/{endpoint}".encode(), digest_size=6).digest()
     return Mac(bytes([octets[0] & 0xFC | 0x02]) + octets[1:])
+
+
+def device_alias(endpoint: EndpointId) -> str:
+    """What an endpoint's device carries wherever it is, so that it can be told from others."""
+    return f"vxnet endpoint {endpoint}"
 
 
 def device_name(endpoint: EndpointId) -> str:

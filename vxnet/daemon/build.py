@@ -31,9 +31,11 @@ from vxnet.host.base import Underlay
 from vxnet.host.namespace import run_inside
 from vxnet.host.netlink import NetlinkHost
 from vxnet.host.store import open_store
-from vxnet.link.base import Link
 from vxnet.link.tap import Tap
 from vxnet.networks import NetworkRequest, Networks
+from vxnet.plumbing import Plumbing
+from vxnet.recovery import Recoverer
+from vxnet.registry import Registry
 from vxnet.wire.addr import Vni, Vtep, parse_ip
 
 __all__ = ["Daemon", "build"]
@@ -54,6 +56,7 @@ class Daemon:
     forwarding: Forwarding
     networks: Networks
     endpoints: Endpoints
+    recoverer: Recoverer
 
     async def apply(self, settings: Settings, changed: AbstractSet[str]) -> None:
         """Take over what may change while running."""
@@ -102,7 +105,13 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         now_ms=_now_ms,
         random=random,
     )
-    endpoints = Endpoints(networks, Addresses(control), host, store, now_ms=_now_ms, random=random)
+    addresses = Addresses(control)
+    registry = Registry(store)
+    plumbing = Plumbing(networks, registry, host)
+    recoverer = Recoverer(networks, addresses, registry, plumbing)
+    endpoints = Endpoints(
+        networks, addresses, registry, plumbing, host, now_ms=_now_ms, random=random
+    )
     identity = Identity(
         name=settings.node.name,
         cluster=settings.gossip.cluster,
@@ -135,11 +144,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     await control.start()
     await networks.load()
     await _ensure_networks(settings, networks, forwarding)
-    stack.push_async_callback(endpoints.close)
-    await endpoints.load(_report)
+    stack.push_async_callback(overlay.close, keep_devices=settings.node.keep_devices)
+    await recoverer.load(_report)
     stack.push_async_callback(api.close)
     await api.start()
-    return Daemon(identity, datapath, control, forwarding, networks, endpoints)
+    return Daemon(identity, datapath, control, forwarding, networks, endpoints, recoverer)
 
 
 async def _underlay(settings: Settings, host: NetlinkHost) -> Underlay:
@@ -217,9 +226,9 @@ def _no_key(path: Path) -> tuple[bytes, ...]:
     raise ConfigError(f"gossip.key_file {path} holds no key; make one with: vxnet keys generate")
 
 
-async def _open_tap(name: str) -> Link:
+async def _open_tap(path: str | None, name: str) -> Tap:
     # Registering a device waits for a lock of the whole kernel, so it is not done on the loop.
-    return await run_inside(None, partial(Tap.open, name))
+    return await run_inside(path, partial(Tap.open, name, persistent=True))
 
 
 def _lock(state: Path) -> int:

@@ -82,10 +82,7 @@ async def _tend(daemon: Daemon) -> None:
     """Look after what nobody tells us of: sandboxes that come back."""
     while True:
         await asyncio.sleep(TEND_EVERY_S)
-        try:
-            await daemon.endpoints.tend()
-        except VxnetError as error:
-            _report(error)
+        await daemon.recoverer.tend(_report)
 
 
 async def _reload(path: Path, settings: Settings, daemon: Daemon, asked: asyncio.Event) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from vxnet.cnm.driver import Attachment, Scope
 from vxnet.cnm.model import Endpoint, EndpointId, Network, device_name
@@ -14,19 +15,31 @@ from vxnet.wire.addr import Vni
 
 __all__ = ["LinkOpener", "OverlayDriver"]
 
-LinkOpener = Callable[[str], Awaitable[Link]]
-"""Makes a link whose device has this name. Raises HostError where the system refuses."""
+
+class Tap(Link, Protocol):
+    """A link whose device can outlive the daemon."""
+
+    def persist(self, wanted: bool) -> None:
+        """Have the device stay when the link is closed, or not."""
+        ...
+
+
+LinkOpener = Callable[[str | None, str], Awaitable[Tap]]
+"""Makes or takes up the device of this name, in a sandbox (by its path) or on the host (None).
+
+The device stays when the link is closed. Raises HostError where the system refuses.
+"""
 
 OPTIONS = frozenset({"learning", "flood_unknown", "suppress_neighbours", "vlan", "strict_reserved"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Tap:
+class _Plug:
     """What one endpoint has in the datapath."""
 
     port: PortId
     vni: Vni
-    device: str
+    link: Tap
 
 
 class OverlayDriver:
@@ -39,7 +52,7 @@ class OverlayDriver:
         self._forwarding = forwarding
         self._open_link = open_link
         self._gso_max_bytes = gso_max_bytes
-        self._taps: dict[EndpointId, _Tap] = {}
+        self._plugs: dict[EndpointId, _Plug] = {}
         self._last_port = 0
 
     def check(self, network: Network) -> None:
@@ -53,53 +66,68 @@ class OverlayDriver:
             self._forwarding.remove_segment(network.vni)
 
     async def create_endpoint(self, network: Network, endpoint: Endpoint) -> None:
-        if endpoint.id in self._taps:
-            return
-        vni = _vni(network)
-        link = await self._open_link(device_name(endpoint.id))
-        self._last_port += 1
-        tap = _Tap(PortId(self._last_port), vni, link.name)
-        try:
-            self._forwarding.add_segment(_segment(network, vni))
-            self._forwarding.add_port(Port(tap.port, vni, endpoint.mac, endpoint.ips), link)
-        except BaseException:
-            link.close()
-            self._release(vni)
-            raise
-        self._taps[endpoint.id] = tap
+        if endpoint.id not in self._plugs:
+            await self._plug_in(network, endpoint, None, device_name(endpoint.id))
 
     async def delete_endpoint(self, network: Network, endpoint: Endpoint) -> None:
-        tap = self._taps.pop(endpoint.id, None)
-        if tap is not None:
-            self._forwarding.remove_port(tap.port)
-            self._release(tap.vni)
+        plug = self._plugs.pop(endpoint.id, None)
+        if plug is not None:
+            self._unplug(plug, keep_device=False)
+
+    async def adopt(self, network: Network, endpoint: Endpoint) -> None:
+        if endpoint.sandbox is not None and endpoint.id not in self._plugs:
+            await self._plug_in(network, endpoint, endpoint.sandbox.path, endpoint.ifname)
+
+    async def close(self, *, keep_devices: bool) -> None:
+        plugs, self._plugs = self._plugs, {}
+        for plug in plugs.values():
+            self._unplug(plug, keep_device=keep_devices)
 
     async def join(self, network: Network, endpoint: Endpoint) -> Attachment:
-        tap = self._taps.get(endpoint.id)
-        if tap is None:
+        plug = self._plugs.get(endpoint.id)
+        if plug is None:
             raise StateError(f"endpoint {endpoint.name} has no device on this host")
-        self._forwarding.announce(tap.vni, endpoint.mac, endpoint.ips, tap.port)
+        self._forwarding.announce(plug.vni, endpoint.mac, endpoint.ips, plug.port)
         return Attachment(
-            tap.device,
+            plug.link.name,
             network.mtu,
             gateways=tuple(s.gateway for s in network.subnets if s.gateway is not None),
             gso_max_bytes=self._gso_max_bytes,
         )
 
     async def leave(self, network: Network, endpoint: Endpoint) -> None:
-        tap = self._taps.get(endpoint.id)
-        if tap is not None:
-            self._forwarding.withdraw(tap.vni, endpoint.mac)
+        plug = self._plugs.get(endpoint.id)
+        if plug is not None:
+            self._forwarding.withdraw(plug.vni, endpoint.mac)
 
     def port_of(self, endpoint: EndpointId) -> PortId | None:
         """The endpoint's port of the switch, while it has one."""
-        tap = self._taps.get(endpoint)
-        return None if tap is None else tap.port
+        plug = self._plugs.get(endpoint)
+        return None if plug is None else plug.port
 
-    def _release(self, vni: Vni) -> None:
+    async def _plug_in(
+        self, network: Network, endpoint: Endpoint, path: str | None, device: str
+    ) -> None:
+        vni = _vni(network)
+        link = await self._open_link(path, device)
+        self._last_port += 1
+        plug = _Plug(PortId(self._last_port), vni, link)
+        try:
+            self._forwarding.add_segment(_segment(network, vni))
+            self._forwarding.add_port(Port(plug.port, vni, endpoint.mac, endpoint.ips), link)
+        except BaseException:
+            self._unplug(plug, keep_device=path is not None)
+            raise
+        self._plugs[endpoint.id] = plug
+
+    def _unplug(self, plug: _Plug, *, keep_device: bool) -> None:
         """The last endpoint takes the network off this host."""
-        if all(tap.vni != vni for tap in self._taps.values()):
-            self._forwarding.remove_segment(vni)
+        if not keep_device:
+            plug.link.persist(False)
+        self._forwarding.remove_port(plug.port)
+        plug.link.close()
+        if all(other.vni != plug.vni for other in self._plugs.values()):
+            self._forwarding.remove_segment(plug.vni)
 
 
 def _vni(network: Network) -> Vni:

@@ -20,6 +20,8 @@ class Interface:
     addresses: tuple[IpInterface, ...] = ()
     gateways: tuple[IpAddress, ...] = ()
     gso_max_bytes: int | None = None
+    alias: str = ""  # goes with the device wherever it is moved
+    metric: int = 1024  # of the default routes: the lowest one of a sandbox is its way out
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,17 @@ class HostNetwork(Protocol):
 
     async def check_sandbox(self, path: str) -> None:
         """Raises StateError unless the file stands for a network namespace."""
+        ...
+
+    async def has(self, path: str, name: str, alias: str) -> bool:
+        """Whether a sandbox holds a device of this name that carries this alias."""
+        ...
+
+    async def remove(self, path: str | None, name: str, alias: str) -> None:
+        """Remove a device from a sandbox, if it carries this alias, or from the host (None).
+
+        What is not there, the sandbox included, is ignored.
+        """
         ...
 
     async def place(self, device: str, path: str, interface: Interface) -> None:

@@ -32,12 +32,27 @@ class MemoryHost:
         if path not in self.sandboxes:
             raise StateError(f"there is no network namespace {path}")
 
+    async def has(self, path: str, name: str, alias: str) -> bool:
+        await self.check_sandbox(path)
+        interface = self.sandboxes[path].get(name)
+        return interface is not None and interface.alias == alias
+
+    async def remove(self, path: str | None, name: str, alias: str) -> None:
+        if path is not None and path in self.sandboxes:
+            interface = self.sandboxes[path].get(name)
+            if interface is not None and interface.alias == alias:
+                del self.sandboxes[path][name]
+
     async def place(self, device: str, path: str, interface: Interface) -> None:
         await self.check_sandbox(path)
         if interface.name in self.sandboxes[path]:
             raise StateError(f"{path} already has an interface {interface.name}")
         self.sandboxes[path][interface.name] = interface
         self._placed[device] = (path, interface.name)
+
+    def device_at(self, path: str, name: str) -> str:
+        """What a device in a sandbox was called on the host."""
+        return next(device for device, place in self._placed.items() if place == (path, name))
 
     def vanish(self, device: str) -> None:
         """A device goes when whoever made it lets go of it, also out of a sandbox."""

@@ -8,7 +8,8 @@ import errno
 import ipaddress
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
 from pyroute2.iproute.linux import IPRoute
@@ -39,6 +40,15 @@ class NetlinkHost:
         # A quick look at a file of a pseudo file system, which never waits for a disk.
         with open_namespace(path):
             pass
+
+    async def has(self, path: str, name: str, alias: str) -> bool:
+        return await run_inside(path, lambda: _alias_of(path, name) == alias)
+
+    async def remove(self, path: str | None, name: str, alias: str) -> None:
+        with suppress(StateError):  # a sandbox that is gone took the device along
+            # On the host the name is ours alone; in a sandbox somebody else may have taken it.
+            aliases = {alias, ""} if path is None else {alias}
+            await run_inside(path, lambda: _remove(path or "this host", name, aliases))
 
     async def place(self, device: str, path: str, interface: Interface) -> None:
         await run_inside(path, lambda: _check_free(path, interface))
@@ -105,6 +115,24 @@ def _check_free(path: str, interface: Interface) -> None:
                 raise StateError(f"{path} already has {text}, on {link.get('IFLA_IFNAME')}")
 
 
+def _alias_of(where: str, name: str) -> str | None:
+    """The alias of a device, "" where it has none; None where there is no such device."""
+    with _netlink(f"{where} cannot be looked into") as socket:
+        index = _index(socket, name)
+        if index is None:
+            return None
+        (link,) = socket.get_links(index)
+        return link.get("IFLA_IFALIAS") or ""
+
+
+def _remove(where: str, name: str, aliases: set[str]) -> None:
+    if _alias_of(where, name) in aliases:
+        with _netlink(f"{name} cannot be removed from {where}") as socket:
+            index = _index(socket, name)
+            if index is not None:
+                socket.link("del", index=index)
+
+
 def _move(device: str, path: str, interface: Interface) -> None:
     """Set what only this side may set, and hand the device over. Runs in our namespace."""
     with open_namespace(path) as fd, _netlink(f"{device} cannot be moved to {path}") as socket:
@@ -112,6 +140,8 @@ def _move(device: str, path: str, interface: Interface) -> None:
         if index is None:
             raise HostError(f"the device {device} is gone; somebody removed it")
         settings: dict[str, Any] = {"mtu": interface.mtu, "address": format_mac(interface.mac)}
+        if interface.alias:
+            settings["ifalias"] = interface.alias
         if interface.gso_max_bytes is not None:
             settings["gso_max_size"] = interface.gso_max_bytes
         socket.link("set", index=index, **settings)
@@ -129,7 +159,7 @@ def _settle(device: str, path: str, interface: Interface) -> None:
             _add_address(socket, index, address)
         socket.link("set", index=index, state="up")
         for gateway in interface.gateways:
-            _add_default_route(socket, index, gateway)
+            _add_default_route(socket, index, gateway, interface.metric)
 
 
 def _add_address(socket: Any, index: int, address: IpInterface) -> None:
@@ -147,11 +177,12 @@ def _add_address(socket: Any, index: int, address: IpInterface) -> None:
     )
 
 
-def _add_default_route(socket: Any, index: int, gateway: IpAddress) -> None:
-    """The first endpoint of a sandbox is its way out; a default route that is there stays."""
-    family = 2 if gateway.version == 4 else 10
-    if not any(True for _ in socket.get_default_routes(family=family)):
-        socket.route("add", family=family, dst="default", gateway=str(gateway), oif=index)
+def _add_default_route(socket: Any, index: int, gateway: IpAddress, metric: int) -> None:
+    """Each endpoint brings its own; the kernel takes the one with the lowest metric."""
+    family = AF_INET if gateway.version == 4 else AF_INET6
+    socket.route(
+        "add", family=family, dst="default", gateway=str(gateway), oif=index, priority=metric
+    )
 
 
 def _index(socket: Any, name: str) -> int | None:

@@ -1,0 +1,110 @@
+"""What every verb of an endpoint does with drivers and namespaces: make, join, part, unmake."""
+
+from dataclasses import replace
+
+from vxnet.cnm.model import Endpoint, EndpointState, Network, device_alias, device_name
+from vxnet.errors import StateError, VxnetError
+from vxnet.host.base import HostNetwork, Interface
+from vxnet.networks import Networks
+from vxnet.registry import Registry
+
+__all__ = ["Plumbing"]
+
+
+class Plumbing:
+    """Moves one endpoint from state to state, saving each step before and after it is driven."""
+
+    def __init__(self, networks: Networks, registry: Registry, host: HostNetwork) -> None:
+        self._networks = networks
+        self._registry = registry
+        self._host = host
+
+    def network_of(self, endpoint: Endpoint) -> Network:
+        """Its network. Raises StateError where that is gone."""
+        network = self._networks.by_id(endpoint.network)
+        if network is None:
+            raise StateError(
+                f"the network of endpoint {endpoint.name} is gone; remove it with: "
+                f"vxnet endpoint rm {endpoint.name}"
+            )
+        return network
+
+    async def make(self, endpoint: Endpoint) -> None:
+        """Make the endpoint's device on the host."""
+        network = self.network_of(endpoint)
+        await self._networks.driver(network).create_endpoint(network, endpoint)
+
+    async def join(self, endpoint: Endpoint) -> None:
+        """Let the traffic flow, and move the device into the endpoint's sandbox.
+
+        After an error there is no device left, here or there.
+        """
+        network = self.network_of(endpoint)
+        driver = self._networks.driver(network)
+        try:
+            attachment = await driver.join(network, endpoint)
+            if attachment.device is not None and endpoint.sandbox is not None:
+                interface = Interface(
+                    endpoint.ifname,
+                    endpoint.mac,
+                    attachment.mtu,
+                    endpoint.addresses,
+                    attachment.gateways,
+                    attachment.gso_max_bytes,
+                    alias=device_alias(endpoint.id),
+                )
+                await self._host.place(attachment.device, endpoint.sandbox.path, interface)
+        except BaseException:
+            await self.unmake(endpoint)
+            raise
+
+    async def adopt(self, endpoint: Endpoint) -> None:
+        """Take up a device that is in its sandbox already, and let the traffic flow."""
+        network = self.network_of(endpoint)
+        driver = self._networks.driver(network)
+        await driver.adopt(network, endpoint)
+        await driver.join(network, endpoint)
+
+    async def is_in_place(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint's device is in its sandbox. Raises StateError without a sandbox."""
+        if endpoint.sandbox is None:
+            return False
+        alias = device_alias(endpoint.id)
+        return await self._host.has(endpoint.sandbox.path, endpoint.ifname, alias)
+
+    async def unmake(self, endpoint: Endpoint) -> None:
+        """Stop the traffic and remove the device, wherever it is and whoever made it."""
+        network = self._networks.by_id(endpoint.network)
+        if network is not None:
+            driver = self._networks.driver(network)
+            await driver.leave(network, endpoint)
+            await driver.delete_endpoint(network, endpoint)
+        alias = device_alias(endpoint.id)
+        await self._host.remove(None, device_name(endpoint.id), alias)
+        if endpoint.sandbox is not None:
+            await self._host.remove(endpoint.sandbox.path, endpoint.ifname, alias)
+
+    async def part(self, endpoint: Endpoint) -> Endpoint:
+        """Take the endpoint out of its sandbox; a fresh device of it waits on the host."""
+        endpoint = await self._registry.keep(endpoint, EndpointState.LEAVING)
+        await self.unmake(endpoint)
+        endpoint = replace(endpoint, sandbox=None, ifname="")
+        endpoint = await self._registry.keep(endpoint, EndpointState.CREATED)
+        await self.make(endpoint)
+        return endpoint
+
+    async def discard(self, endpoint: Endpoint) -> None:
+        """Remove the endpoint, and forget it."""
+        endpoint = await self._registry.keep(endpoint, EndpointState.REMOVING)
+        await self.unmake(endpoint)
+        await self._registry.drop(endpoint.id)
+
+    async def is_there(self, endpoint: Endpoint) -> bool:
+        """Whether the endpoint's sandbox exists."""
+        if endpoint.sandbox is None:
+            return False
+        try:
+            await self._host.check_sandbox(endpoint.sandbox.path)
+        except VxnetError:
+            return False
+        return True

@@ -1,0 +1,107 @@
+"""After a restart: what was saved becomes real again, and what was half-made is finished or undone.
+
+Also what has to be made anew while the daemon runs: sandboxes that come back, networks whose
+settings changed.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from vxnet.addresses import Addresses
+from vxnet.cnm.lifecycle import AFTER_CRASH, Recovery
+from vxnet.cnm.model import Endpoint, Network
+from vxnet.errors import StateError, VxnetError
+from vxnet.networks import Networks
+from vxnet.plumbing import Plumbing
+from vxnet.registry import Registry
+
+__all__ = ["Recoverer"]
+
+DRIVEN_BY: Final = ("id", "driver", "vni", "mtu", "options")
+"""The settings of a network that its endpoints' devices are made by."""
+
+Report = Callable[[VxnetError], None]
+
+
+class Recoverer:
+    """Brings this host's endpoints to where their saved state says they are."""
+
+    def __init__(
+        self, networks: Networks, addresses: Addresses, registry: Registry, plumbing: Plumbing
+    ) -> None:
+        self._networks = networks
+        self._addresses = addresses
+        self._registry = registry
+        self._plumbing = plumbing
+        networks.watch(self._follow)
+
+    async def load(self, report: Report) -> None:
+        """Take up the endpoints from before a restart, each as far as its sandbox is there.
+
+        Raises HostError where what was saved is damaged; what fails for one endpoint is reported.
+        """
+        async with self._networks.verb:
+            endpoints = await self._registry.load()
+            for endpoint in endpoints:
+                if AFTER_CRASH[endpoint.state] is not Recovery.DISCARD:
+                    self._addresses.resume(endpoint)
+            for endpoint in endpoints:
+                try:
+                    await self._recover(endpoint)
+                except VxnetError as error:
+                    report(error)
+
+    async def tend(self, report: Report) -> None:
+        """Put endpoints into sandboxes that came back."""
+        for endpoint in list(self._registry):
+            if endpoint.id not in self._registry.absent:
+                continue
+            async with self._networks.verb:
+                if endpoint.id in self._registry and await self._plumbing.is_there(endpoint):
+                    try:
+                        await self._rejoin(endpoint)
+                    except VxnetError as error:
+                        report(error)
+
+    async def _recover(self, endpoint: Endpoint) -> None:
+        match AFTER_CRASH[endpoint.state]:
+            case Recovery.DISCARD:
+                await self._plumbing.discard(endpoint)
+            case Recovery.UNJOIN:
+                await self._plumbing.part(endpoint)
+            case Recovery.REMAKE:
+                await self._plumbing.unmake(endpoint)
+                await self._plumbing.make(endpoint)
+            case Recovery.ADOPT:
+                await self._rejoin(endpoint)
+
+    async def _rejoin(self, endpoint: Endpoint) -> None:
+        """The device that is there goes on working; one that is not is made."""
+        if not await self._plumbing.is_there(endpoint):
+            self._registry.absent.add(endpoint.id)
+            raise StateError(
+                f"endpoint {endpoint.name} waits for its sandbox, {endpoint.sandbox}, to come back"
+            )
+        self._registry.absent.discard(endpoint.id)
+        if await self._plumbing.is_in_place(endpoint):
+            await self._plumbing.adopt(endpoint)
+        else:
+            await self._plumbing.unmake(endpoint)
+            await self._plumbing.make(endpoint)
+            await self._plumbing.join(endpoint)
+
+    async def _follow(self, before: Network, now: Network) -> None:
+        """A network's settings changed: its endpoints here are made anew under those.
+
+        Called while the networks hold the lock.
+        """
+        if all(getattr(before, name) == getattr(now, name) for name in DRIVEN_BY):
+            return
+        driver = self._networks.driver(before)
+        for endpoint in self._registry.of_network(before.id):
+            await driver.leave(before, endpoint)
+            await driver.delete_endpoint(before, endpoint)
+            moved = replace(endpoint, network=now.id)
+            await self._registry.keep(moved, moved.state)
+            await self._recover(moved)
