@@ -245,6 +245,16 @@ async def test_what_a_crash_left_half_made_is_gone_after_the_next_start() -> Non
     assert await again.store.rows("endpoint") == []
 
 
+async def test_stopping_takes_all_devices_along_and_keeps_what_is_saved() -> None:
+    host = await host_with_blue()
+    await host.endpoints.attach(WEB, NETNS)
+    await host.endpoints.attach(request(name="db"), NETNS, "eth1")
+    await host.stop()
+    assert host.host.sandboxes[NETNS.path] == {}
+    assert host.datapath.segments == {}
+    assert [name for name, _ in await host.store.rows("endpoint")] != []
+
+
 async def test_after_a_crash_the_devices_in_sandboxes_go_on_working() -> None:
     cluster = MemoryCluster()
     host = await host_with_blue(cluster)

@@ -79,8 +79,8 @@ class OverlayDriver:
             await self._plug_in(network, endpoint, endpoint.sandbox.path, endpoint.ifname)
 
     async def close(self, *, keep_devices: bool) -> None:
-        plugs, self._plugs = self._plugs, {}
-        for plug in plugs.values():
+        while self._plugs:
+            _, plug = self._plugs.popitem()
             self._unplug(plug, keep_device=keep_devices)
 
     async def join(self, network: Network, endpoint: Endpoint) -> Attachment:
