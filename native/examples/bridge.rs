@@ -8,13 +8,13 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use vxnet_native::egress::Egress;
+use vxnet_native::io::poll::Poll;
 use vxnet_native::io::tap::Queue;
 use vxnet_native::model::{Peer, Port, Segment, Settings, Vtep};
 use vxnet_native::packet;
@@ -96,8 +96,11 @@ fn main() -> io::Result<()> {
     });
     let shared = &workers.shared;
     let mut egress = Egress::default();
+    let poll = Poll::new()?;
+    // SAFETY: the queue, and with it its descriptor, lives as long as the program.
+    poll.add(unsafe { BorrowedFd::borrow_raw(shared.punts.descriptor()) }, 0)?;
     loop {
-        std::thread::sleep(Duration::from_millis(1));
+        poll.wait(-1, &mut Vec::new())?;
         let punts = shared.punts.take(64);
         let model = shared.model.load_full();
         for punt in punts {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::counters::{Amount, Fate, Io, Reason};
 use crate::decide::{Outward, View};
 use crate::model::{Port, Segment, Vtep};
-use crate::offload::cut::{self, Cut, HEADER_MAX};
+use crate::offload::cut::{self, Cut};
 use crate::outbox::{Heading, Outbox, Senders};
 use crate::packet::{self, Packet};
 use crate::punt::{self, Origin};
@@ -17,10 +17,10 @@ use crate::vxlan;
 /// Octets one read of a link may bring.
 pub const READ_MAX: usize = vnet::BYTES + 65_550;
 
-/// Headers of the frames that leave in one burst, each with its VXLAN header.
-const HEADERS: usize = crate::io::udp::SEGMENTS_MAX * (vxlan::BYTES + HEADER_MAX);
-/// Where frames are read to, behind the room for those headers.
-const BUFFER: usize = HEADERS + 512 * 1024;
+/// What super-frames were cut into: a burst, and the rest of one.
+const CUTS: usize = 2 * 65_536;
+/// Where frames are read to, behind the room for those.
+const BUFFER: usize = CUTS + 256 * 1024;
 
 /// What carrying frames out needs besides the frames.
 #[derive(Clone, Copy)]
@@ -41,18 +41,13 @@ pub struct Context<'a> {
 pub struct Egress {
     buffer: Box<[u8]>,
     used: usize,
-    headers_used: usize,
+    cuts_used: usize,
     outbox: Outbox,
 }
 
 impl Default for Egress {
     fn default() -> Self {
-        Self {
-            buffer: vec![0; BUFFER].into(),
-            used: HEADERS,
-            headers_used: 0,
-            outbox: Outbox::default(),
-        }
+        Self { buffer: vec![0; BUFFER].into(), used: CUTS, cuts_used: 0, outbox: Outbox::default() }
     }
 }
 
@@ -100,8 +95,8 @@ impl Egress {
 
     fn flush(&mut self, context: Context) {
         self.outbox.flush(&self.buffer, context.senders, context.io);
-        self.used = HEADERS;
-        self.headers_used = 0;
+        self.used = CUTS;
+        self.cuts_used = 0;
     }
 
     /// Let go of ports and VTEPs.
@@ -269,25 +264,23 @@ impl Egress {
             let start = parcel.frame.start - vxlan::BYTES;
             self.buffer[start..parcel.frame.start].copy_from_slice(&wrapping);
             let datagram = start..parcel.frame.end;
-            self.outbox.push(&heading, &[datagram], &self.buffer, senders, io);
+            self.outbox.push(&heading, datagram, &self.buffer, senders, io);
             return Ok(());
         };
-        let header = vxlan::BYTES + cut.header_bytes();
         for index in 0..cut.count() {
-            if self.headers_used + header > HEADERS {
-                // What was pushed must leave before its headers are written over.
+            if CUTS - self.cuts_used < vxlan::BYTES + cut.longest() {
+                // What was pushed must leave before it is written over.
                 self.outbox.flush(&self.buffer, senders, io);
-                self.headers_used = 0;
+                self.cuts_used = 0;
             }
-            let at = self.headers_used;
-            self.headers_used += header;
-            let (headers, frames) = self.buffer.split_at_mut(HEADERS);
-            let frame = &frames[parcel.frame.start - HEADERS..parcel.frame.end - HEADERS];
-            let (wrap, inner) = headers[at..at + header].split_at_mut(vxlan::BYTES);
+            let (cuts, frames) = self.buffer.split_at_mut(CUTS);
+            let frame = &frames[parcel.frame.start - CUTS..parcel.frame.end - CUTS];
+            let (wrap, room) = cuts[self.cuts_used..].split_at_mut(vxlan::BYTES);
             wrap.copy_from_slice(&wrapping);
-            let payload = cut.write(frame, index, inner);
-            let payload = parcel.frame.start + payload.start..parcel.frame.start + payload.end;
-            self.outbox.push(&heading, &[at..at + header, payload], &self.buffer, senders, io);
+            let start = self.cuts_used;
+            self.cuts_used += vxlan::BYTES + cut.write(frame, index, room);
+            let datagram = start..self.cuts_used;
+            self.outbox.push(&heading, datagram, &self.buffer, senders, io);
         }
         Ok(())
     }

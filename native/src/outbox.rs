@@ -55,8 +55,7 @@ impl Heading {
 /// A burst in the making. It holds where the datagrams lie in a buffer, not their octets.
 struct Lot {
     heading: Heading,
-    pieces: Vec<Range<usize>>,
-    ends: Vec<usize>, // of each datagram, counted in pieces
+    pieces: Vec<Range<usize>>, // of whole datagrams, neighbours as one
     stride: usize,
     octets: usize,
     amount: Amount,
@@ -67,8 +66,7 @@ impl Lot {
     fn new(heading: Heading) -> Self {
         Self {
             heading,
-            pieces: Vec::with_capacity(2 * SEGMENTS_MAX),
-            ends: Vec::with_capacity(SEGMENTS_MAX),
+            pieces: Vec::with_capacity(SEGMENTS_MAX),
             stride: 0,
             octets: 0,
             amount: Amount::default(),
@@ -78,42 +76,43 @@ impl Lot {
 
     fn clear(&mut self) {
         self.pieces.clear();
-        self.ends.clear();
         self.octets = 0;
         self.amount = Amount::default();
         self.is_closed = false;
     }
 
     fn takes(&self, octets: usize) -> bool {
-        self.ends.is_empty()
+        self.pieces.is_empty()
             || !self.is_closed
-                && self.ends.len() < SEGMENTS_MAX
+                && self.amount.frames < SEGMENTS_MAX
                 && octets <= self.stride
                 && self.octets + octets <= SEND_MAX
                 && self.heading.vtep.takes_bursts()
     }
 
-    fn push(&mut self, pieces: &[Range<usize>], frame_octets: usize) {
-        let octets = pieces.iter().map(Range::len).sum();
-        if self.ends.is_empty() {
+    fn push(&mut self, datagram: Range<usize>) {
+        let octets = datagram.len();
+        if self.pieces.is_empty() {
             self.stride = octets;
         }
         // All of a burst are equal in size, but the last may be shorter.
         self.is_closed = octets < self.stride;
         self.octets += octets;
-        self.amount += Amount { frames: 1, octets: frame_octets };
-        self.pieces.extend_from_slice(pieces);
-        self.ends.push(self.pieces.len());
+        self.amount += Amount { frames: 1, octets: octets - vxlan::BYTES };
+        match self.pieces.last_mut() {
+            Some(last) if last.end == datagram.start => last.end = datagram.end,
+            _ => self.pieces.push(datagram),
+        }
     }
 
     fn send(&mut self, buffer: &[u8], senders: &Senders, io: &Io) {
         let socket = senders.of(self.heading.flow);
-        let mut slices = [IoSlice::new(&[]); 2 * SEGMENTS_MAX];
+        let mut slices = [IoSlice::new(&[]); SEGMENTS_MAX];
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
             *slice = IoSlice::new(&buffer[piece.clone()]);
         }
         let slices = &slices[..self.pieces.len()];
-        let stride = if self.ends.len() > 1 { self.stride as u16 } else { 0 };
+        let stride = if self.amount.frames > 1 { self.stride as u16 } else { 0 };
         io.sends.add(1);
         match transmit(socket, slices, &self.heading, stride) {
             Ok(()) => self.settle(io, self.amount, Ok(Fate::Sent)),
@@ -128,11 +127,9 @@ impl Lot {
 
     // The same datagrams, one by one.
     fn send_plainly(&self, socket: &Socket, slices: &[IoSlice], io: &Io) {
-        let mut start = 0;
-        for &end in &self.ends {
-            let octets: usize = slices[start..end].iter().map(|slice| slice.len()).sum();
-            let amount = Amount { frames: 1, octets: octets - vxlan::BYTES };
-            match transmit(socket, &slices[start..end], &self.heading, 0) {
+        for datagram in slices.iter().flat_map(|slice| slice.chunks(self.stride)) {
+            let amount = Amount { frames: 1, octets: datagram.len() - vxlan::BYTES };
+            match transmit(socket, &[IoSlice::new(datagram)], &self.heading, 0) {
                 Ok(()) => {
                     // What went plainly shows that it was not the datagrams.
                     self.heading.vtep.set_takes_bursts(false);
@@ -140,7 +137,6 @@ impl Lot {
                 }
                 Err(error) => self.settle(io, amount, Err(reason(&error, io))),
             }
-            start = end;
         }
     }
 
@@ -195,22 +191,21 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Add a datagram, whose pieces lie in `buffer`; with it leaves what it can not go with.
+    /// Add a datagram, which lies in `buffer`; what it can not go with leaves before.
     pub fn push(
         &mut self,
         heading: &Heading,
-        pieces: &[Range<usize>],
+        datagram: Range<usize>,
         buffer: &[u8],
         senders: &Senders,
         io: &Io,
     ) {
-        let octets: usize = pieces.iter().map(Range::len).sum();
         let at = self.lot(heading, buffer, senders, io);
         let lot = &mut self.lots[at];
-        if !lot.takes(octets) {
+        if !lot.takes(datagram.len()) {
             lot.send(buffer, senders, io);
         }
-        lot.push(pieces, octets - vxlan::BYTES);
+        lot.push(datagram);
     }
 
     fn lot(&mut self, heading: &Heading, buffer: &[u8], senders: &Senders, io: &Io) -> usize {
@@ -233,7 +228,7 @@ impl Outbox {
     /// Send everything.
     pub fn flush(&mut self, buffer: &[u8], senders: &Senders, io: &Io) {
         for lot in &mut self.lots[..self.used] {
-            if !lot.ends.is_empty() {
+            if !lot.pieces.is_empty() {
                 lot.send(buffer, senders, io);
             }
         }

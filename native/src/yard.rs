@@ -100,11 +100,10 @@ fn give_apart(
     let packet = Packet::locate(&whole).unwrap_or(None);
     let plan = Header::parse(header).and_then(|vnet| Cut::plan(&whole, packet.as_ref(), &vnet));
     let Ok(cut) = plan else { return source.settle(pieces.len(), Err(Reason::FrameMalformed)) };
+    let mut frame = vec![0; cut.longest()];
     for index in 0..cut.count() {
-        let mut frame = vec![0; cut.header_bytes()];
-        let payload = cut.write(&whole, index, &mut frame);
-        frame.extend_from_slice(&whole[payload]);
-        source.settle(1, deliver(context, port, &frame).map(|()| Fate::Delivered));
+        let length = cut.write(&whole, index, &mut frame);
+        source.settle(1, deliver(context, port, &frame[..length]).map(|()| Fate::Delivered));
     }
 }
 

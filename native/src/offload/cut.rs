@@ -1,8 +1,6 @@
 //! Cutting a super-frame into the frames it stands for (TSO for TCP, USO for UDP), and writing the
 //! checksum the kernel left out of an ordinary one.
 
-use std::ops::Range;
-
 use crate::checksum;
 use crate::packet::{self, Malformed, Packet, protocol, put16, put32, tcp_flag};
 use crate::vnet::{Gso, Header};
@@ -69,16 +67,6 @@ impl Cut {
         self.packet.protocol == protocol::TCP
     }
 
-    /// Octets before the payload, in the super-frame and in each frame.
-    pub fn header_bytes(&self) -> usize {
-        self.header
-    }
-
-    /// Payload octets of each frame but the last, which may have fewer.
-    pub fn payload_bytes(&self) -> usize {
-        self.size
-    }
-
     /// How many frames it stands for.
     pub fn count(&self) -> usize {
         (self.packet.end - self.header).div_ceil(self.size)
@@ -94,12 +82,13 @@ impl Cut {
         self.header + self.size.min(self.packet.end - self.header)
     }
 
-    /// Write the headers of frame `index` into `header`, which has `header_bytes()` octets, and
-    /// say where its payload lies in the super-frame.
-    pub fn write(&self, frame: &[u8], index: usize, header: &mut [u8]) -> Range<usize> {
+    /// Write frame `index` to the start of `room`, which has place for `longest()` octets, and give
+    /// its length.
+    pub fn write(&self, frame: &[u8], index: usize, room: &mut [u8]) -> usize {
         let start = self.header + index * self.size;
         let end = (start + self.size).min(self.packet.end);
         let is_last = end == self.packet.end;
+        let (header, payload) = room[..self.header + end - start].split_at_mut(self.header);
         let Packet { network, transport, is_v6, .. } = self.packet;
 
         header.copy_from_slice(&frame[..self.header]);
@@ -114,7 +103,7 @@ impl Cut {
         }
 
         let mut sum = checksum::add(self.common, (length as u16).to_be());
-        sum = checksum::add(sum, checksum::sum(&frame[start..end]));
+        sum = checksum::add(sum, checksum::copy(&frame[start..end], payload));
         if self.is_tcp() {
             let sequence = packet::be32(frame, transport + 4).unwrap_or_default();
             put32(header, transport + 4, sequence.wrapping_add((index * self.size) as u32));
@@ -145,7 +134,7 @@ impl Cut {
             sum = checksum::add(sum, (length as u16).to_be());
             header[transport + 6..transport + 8].copy_from_slice(&checksum::finish(sum));
         }
-        start..end
+        self.header + payload.len()
     }
 }
 
@@ -233,10 +222,10 @@ pub(crate) mod tests {
         let cut = Cut::plan(frame, packet.as_ref(), vnet).unwrap();
         (0..cut.count())
             .map(|index| {
-                let mut header = vec![0; cut.header_bytes()];
-                let payload = cut.write(frame, index, &mut header);
-                header.extend(&frame[payload]);
-                header
+                let mut room = vec![0; cut.longest()];
+                let length = cut.write(frame, index, &mut room);
+                room.truncate(length);
+                room
             })
             .collect()
     }
@@ -287,9 +276,9 @@ pub(crate) mod tests {
             let vnet = Header { needs_checksum: true, gso, gso_size: size, checksum_start: size, checksum_offset: 16 };
             let packet = Packet::locate(&octets).unwrap_or(None);
             if let Ok(cut) = Cut::plan(&octets, packet.as_ref(), &vnet) {
-                let mut header = vec![0; cut.header_bytes()];
+                let mut room = vec![0; cut.longest()];
                 for index in 0..cut.count() {
-                    cut.write(&octets, index, &mut header);
+                    cut.write(&octets, index, &mut room);
                 }
             }
             let _ = complete_checksum(&mut octets, &vnet);
