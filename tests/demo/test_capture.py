@@ -32,11 +32,15 @@ def wrapped(inner: Packet, port: int = 4789, version: int = 4) -> bytes:
     return bytes(ETHER / outer / tunnel / inner)
 
 
+def tunnelled(inner: Packet | bytes) -> bytes:
+    """The frame behind its VXLAN header."""
+    return bytes(VXLAN(vni=7, flags="Instance")) + bytes(inner)
+
+
 @pytest.mark.parametrize("name", FRAMES)
 @pytest.mark.parametrize("version", [4, 6])
 def test_a_packet_says_who_sent_it_and_in_which_network(name: str, version: int) -> None:
-    sighting = decode(wrapped(FRAMES[name], version=version))
-    assert sighting is not None
+    [sighting] = decode(wrapped(FRAMES[name], version=version))
     assert sighting.vni == 7
     assert sighting.outer_target == ("192.0.2.2" if version == 4 else "2001:db8::2")
     assert sighting.inner_bytes == len(FRAMES[name])
@@ -47,15 +51,31 @@ def test_a_packet_says_who_sent_it_and_in_which_network(name: str, version: int)
 def test_one_flipped_bit_inside_is_seen_in_the_checksums(name: str) -> None:
     packet = bytearray(wrapped(FRAMES[name]))
     packet[-1] ^= 1
-    sighting = decode(bytes(packet))
-    assert sighting is not None
+    [sighting] = decode(bytes(packet))
     assert not sighting.inner_checksums_ok
 
 
 def test_other_ports_and_other_protocols_are_not_vxlan() -> None:
-    assert decode(wrapped(FRAMES["icmp"], port=4790)) is None
-    assert decode(bytes(FRAMES["tcp"])) is None
-    assert decode(bytes(FRAMES["arp"])) is None
+    assert decode(wrapped(FRAMES["icmp"], port=4790)) == []
+    assert decode(bytes(FRAMES["tcp"])) == []
+    assert decode(bytes(FRAMES["arp"])) == []
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_a_burst_that_was_not_cut_is_read_as_the_datagrams_it_holds(name: str) -> None:
+    whole = tunnelled(FRAMES[name])
+    last = tunnelled(ETHER / IP(src="10.9.0.1", dst="10.9.0.2") / UDP(sport=3, dport=4))
+    burst = IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=50_000, dport=4789)
+    sightings = decode(bytes(ETHER / burst / (whole * 2 + last)))
+    assert [s.inner_bytes for s in sightings] == [len(FRAMES[name])] * 2 + [42]
+    assert all(s.inner_checksums_ok and s.vni == 7 for s in sightings)
+
+
+def test_a_frame_padded_to_ethernets_least_size_is_one_frame() -> None:
+    padded = bytes(FRAMES["arp"]).ljust(60, b"\0")
+    outer = IP(src="192.0.2.1", dst="192.0.2.2") / UDP(sport=50_000, dport=4789)
+    [sighting] = decode(bytes(ETHER / outer / tunnelled(padded)))
+    assert sighting.inner_bytes == 60
 
 
 @pytest.mark.parametrize("version", [4, 6])

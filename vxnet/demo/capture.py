@@ -17,6 +17,7 @@ __all__ = ["Capture", "Sighting", "decode"]
 ETH_P_ALL = 0x0003
 SO_RCVBUF_BYTES = 4 << 20
 PACKETS_MAX = 512
+VXLAN_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +76,11 @@ class Capture:
 
     def sightings(self) -> list[Sighting]:
         """The frames caught, in words; those that are no VXLAN are left out."""
-        read = (decode(packet, at_s=at_s, port=self._port) for at_s, packet in self._packets)
-        return [sighting for sighting in read if sighting is not None]
+        return [
+            sighting
+            for at_s, packet in self._packets
+            for sighting in decode(packet, at_s=at_s, port=self._port)
+        ]
 
     def _catch(self) -> None:
         began = time.monotonic()
@@ -91,31 +95,48 @@ class Capture:
                 return
 
 
-def decode(packet: bytes, *, at_s: float = 0.0, port: int = 4789) -> Sighting | None:
-    """Read an outer Ethernet frame; None unless it is VXLAN to this port."""
+def decode(packet: bytes, *, at_s: float = 0.0, port: int = 4789) -> list[Sighting]:
+    """Read an outer Ethernet frame; nothing comes of one that is no VXLAN to this port.
+
+    Between namespaces a burst (UDP_SEGMENT) stays one packet, which no card has cut: it holds
+    several datagrams.
+    """
     # scapy takes most of a second to import, and only this function needs it.
     from scapy.layers.inet import IP, UDP
     from scapy.layers.inet6 import IPv6
     from scapy.layers.l2 import Ether
     from scapy.layers.vxlan import VXLAN
+    from scapy.packet import Padding
 
     outer = Ether(packet).payload
     udp = outer.payload
     if not isinstance(outer, IP | IPv6) or not isinstance(udp, UDP) or udp.dport != port:
-        return None
-    vxlan = VXLAN(bytes(udp.payload))
-    inner = Ether(bytes(vxlan.payload))
-    return Sighting(
-        at_s=at_s,
-        outer_source=outer.src,
-        outer_target=outer.dst,
-        udp_source_port=udp.sport,
-        udp_target_port=udp.dport,
-        vni=vxlan.vni,
-        inner=inner.summary(),
-        inner_bytes=len(inner),
-        inner_checksums_ok=checksums_ok(inner),
-    )
+        return []
+    found = []
+    payload = bytes(udp.payload)
+    while payload:
+        header, octets = payload[:VXLAN_BYTES], payload[VXLAN_BYTES:]
+        inner = Ether(octets)
+        # What scapy takes for padding may be that, or the next datagram of a burst.
+        payload = bytes(inner[Padding]) if Padding in inner else b""
+        if payload.startswith(header):
+            inner = Ether(octets[: len(octets) - len(payload)])
+        else:
+            payload = b""
+        found.append(
+            Sighting(
+                at_s=at_s,
+                outer_source=outer.src,
+                outer_target=outer.dst,
+                udp_source_port=udp.sport,
+                udp_target_port=udp.dport,
+                vni=VXLAN(header).vni,
+                inner=inner.summary(),
+                inner_bytes=len(inner),
+                inner_checksums_ok=checksums_ok(inner),
+            )
+        )
+    return found
 
 
 def checksums_ok(frame: Any) -> bool:
