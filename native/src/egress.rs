@@ -11,6 +11,7 @@ use crate::offload::cut::{self, Cut};
 use crate::outbox::{Heading, Outbox, Senders};
 use crate::packet::{self, Packet};
 use crate::punt::{self, Origin};
+use crate::room::Room;
 use crate::vnet::{self, Gso, Header};
 use crate::vxlan;
 
@@ -39,7 +40,7 @@ pub struct Context<'a> {
 
 /// One thread's room for frames on their way out.
 pub struct Egress {
-    buffer: Box<[u8]>,
+    buffer: Room,
     used: usize,
     cuts_used: usize,
     outbox: Outbox,
@@ -47,7 +48,7 @@ pub struct Egress {
 
 impl Default for Egress {
     fn default() -> Self {
-        Self { buffer: vec![0; BUFFER].into(), used: CUTS, cuts_used: 0, outbox: Outbox::default() }
+        Self { buffer: Room::new(BUFFER), used: CUTS, cuts_used: 0, outbox: Outbox::default() }
     }
 }
 

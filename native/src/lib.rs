@@ -17,6 +17,7 @@ pub mod offload;
 pub mod outbox;
 pub mod packet;
 pub mod punt;
+pub mod room;
 pub mod settle;
 pub mod table;
 pub mod vnet;

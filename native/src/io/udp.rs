@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use super::checked;
+use crate::room::Room;
 
 /// The most datagrams one send may be cut into, by every kernel that can.
 pub const SEGMENTS_MAX: usize = 64;
@@ -301,7 +302,7 @@ impl Burst {
 /// Room for bursts, used again and again.
 pub struct Inbox {
     /// The octets of the last receive's bursts.
-    pub octets: Box<[u8]>,
+    pub octets: Room,
     /// What the last receive brought.
     pub bursts: Vec<Burst>,
     names: [libc::sockaddr_in6; BURSTS_MAX],
@@ -311,7 +312,7 @@ pub struct Inbox {
 impl Default for Inbox {
     fn default() -> Self {
         Self {
-            octets: vec![0; BURSTS_MAX * RECEIVE_MAX].into(),
+            octets: Room::new(BURSTS_MAX * RECEIVE_MAX),
             bursts: Vec::with_capacity(BURSTS_MAX),
             // SAFETY: all-zero `sockaddr_in6`s are valid; they have no references or enums.
             names: unsafe { mem::zeroed() },
