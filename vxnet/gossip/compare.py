@@ -214,9 +214,8 @@ class Comparison:
     def _deltas(self, address: Address, stream: Stream, start: int, rows: Sequence[Row]) -> None:
         head = stream.head()
         for part, last in parts(rows, self._hub.settings.delta_max_bytes):
-            to = stream.watermark if last else part[-1].ver
-            self._hub.send(address, Delta(head, start, to, last, part))
-            start = to
+            self._hub.send(address, Delta(head, start, stream.watermark, last, part))
+            start = part[-1].ver if part else start
 
     def more(self, peer: Peer, more: More, now: float) -> None:
         """It is too much for datagrams: get it over TCP."""

@@ -366,6 +366,5 @@ class Transfers:
             if whole:
                 yield encode(Snapshot(head, to, part, last))
             else:
-                end = to if last else part[-1].ver
-                yield encode(Delta(head, start, end, last, part))
-                start = end
+                yield encode(Delta(head, start, to, last, part))
+                start = part[-1].ver if part else start

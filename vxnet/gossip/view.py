@@ -259,6 +259,7 @@ class View:
             timer = self._hub.timers.at(limit, lambda now: self._give_up_stale(*name))
             self._stale[name] = Stale(rows, since, timer)
             return
+        self._shown.discard(name)
         self._retract(old.owner, old.scope, rows.values())
 
     def _settle(self, stream: Stream) -> None:
@@ -301,7 +302,6 @@ class View:
             return
         for row in rows:
             self.election.remove(scope - 1, row.key, owner, self._now)
-        self._shown.discard((owner, scope))
         peer = self._roster.get(owner)
         if peer is not None:
             self.refresh(peer, scope)

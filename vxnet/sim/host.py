@@ -207,9 +207,9 @@ class Host:
         """Give up a network."""
         self.do(lambda node, now: node.detach(Vni(vni), now))
 
-    def announce(self, vni: int, mac: bytes, ip: bytes = b"", *, moved: bool = False) -> None:
+    def announce(self, vni: int, mac: bytes, *addresses: bytes, moved: bool = False) -> None:
         """A station is here."""
-        ips = (Ip(ip),) if ip else ()
+        ips = tuple(Ip(address) for address in addresses)
         self.do(lambda node, now: node.announce(Vni(vni), Mac(mac), ips, moved=moved, now=now))
 
     def withdraw(self, vni: int, mac: bytes) -> None:

@@ -16,17 +16,17 @@ from vxnet.sim.network import Conditions
 __all__ = ["Storm", "weather"]
 
 VNIS = (5, 6)
-STATIONS = 12
+STATIONS = 24
 PEACE_S = 10.0
 REST_S = 20.0
 
 TIGHT = replace(
     LAN,
-    tombstone_s=2.0,
+    tombstone_s=0.5,
     compare_interval_s=3.0,
-    delta_max_bytes=120,
-    part_max_bytes=120,
-    answer_datagrams=2,
+    delta_max_bytes=300,
+    part_max_bytes=300,
+    answer_datagrams=4,
     advert_above_rows=6,
     budget_bytes_per_s=8_000.0,
 )
@@ -63,6 +63,7 @@ class Watch:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._seen: dict[tuple[object, ...], int] = {}
+        self._epochs: dict[tuple[object, ...], int] = {}
         self.regressions: list[str] = []
 
     def look(self) -> None:
@@ -73,6 +74,11 @@ class Watch:
                 # a network given up and taken up again is begun anew
                 taken_up = host.node.table.own(stream.scope).att
                 name = (host.name, host.identity.epoch, taken_up, stream.owner, stream.scope)
+                if self._epochs.get(name, 0) > stream.epoch:
+                    self.regressions.append(f"{host.name} went back to a former life of a member")
+                self._epochs[name] = stream.epoch
+                if not stream.contribution:
+                    continue  # of an owner or an attachment that is over: nobody sees it
                 for row in stream.live():
                     key = (*name, stream.life, row.key)
                     seen[key] = row.ver
@@ -137,7 +143,8 @@ def _happen(cluster: Cluster, host: Host) -> None:
     mac = b"\x02\0\0\0\0" + bytes((random.randrange(STATIONS),))
     kind = random.random()
     if kind < 0.50 and has:
-        host.announce(vni, mac, bytes((10, 0, 0, random.randrange(250))), moved=kind < 0.1)
+        ips = [random.randbytes(16) for _ in range(random.randrange(9))]
+        host.announce(vni, mac, *ips, moved=kind < 0.1)
     elif kind < 0.90 and has:
         host.withdraw(vni, mac)
     elif kind < 0.93:
