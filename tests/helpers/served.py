@@ -10,7 +10,10 @@ from tests.helpers.hosts import ImaginedHost
 from vxnet.api.client import Client
 from vxnet.api.server import ApiServer
 from vxnet.api.views import Identity, Views
+from vxnet.control.gossip import GossipControl
+from vxnet.control.history import History
 from vxnet.control.memory import MemoryCluster
+from vxnet.control.rotation import Rotation
 
 __all__ = ["ServedHost", "serve"]
 
@@ -24,6 +27,8 @@ class ServedHost(ImaginedHost):
         super().__init__(cluster, name)
         self.socket = socket
         self.alarms: list[str] = []
+        self.history = History(lambda: 1_700_000_000_000)
+        self.control.subscribe(self.history.hear)
         identity = Identity(
             name=name,
             cluster="lab",
@@ -45,8 +50,11 @@ class ServedHost(ImaginedHost):
             alarms=lambda: self.alarms,
             control_counters=lambda: {"refutations": 3},
             clock=lambda: 75.0,
+            past=self.history,
         )
-        self.server = ApiServer(socket, self.views, self.networks, self.endpoints)
+        gossip = GossipControl(name=name, vtep=self.control.vtep, state_file=socket)
+        rotation = Rotation(gossip, None)
+        self.server = ApiServer(socket, self.views, self.networks, self.endpoints, rotation)
 
     async def ask(self, question: Callable[[Client], T]) -> T:
         return await asyncio.to_thread(lambda: question(Client(str(self.socket), 20.0)))

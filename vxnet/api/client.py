@@ -13,7 +13,11 @@ from vxnet.api.model import (
     EndpointView,
     ErrorView,
     FdbView,
+    ForceBody,
+    HistoryView,
     JoinBody,
+    KeyBody,
+    KeyView,
     MemberView,
     NetworkBody,
     NetworkView,
@@ -84,6 +88,21 @@ class Client:
 
     def attach(self, body: AttachBody) -> EndpointView:
         return self._ask("POST", "/v1/attach", EndpointView, body)
+
+    def keys(self) -> list[KeyView]:
+        return self._ask("GET", "/v1/keys", list[KeyView])
+
+    def install_key(self, body: KeyBody) -> list[KeyView]:
+        return self._ask("POST", "/v1/keys", list[KeyView], body)
+
+    def use_key(self, kid: str, body: ForceBody) -> list[KeyView]:
+        return self._ask("POST", f"/v1/keys/{quote(kid, '')}/use", list[KeyView], body)
+
+    def remove_key(self, kid: str, body: ForceBody) -> list[KeyView]:
+        return self._ask("POST", f"/v1/keys/{quote(kid, '')}/remove", list[KeyView], body)
+
+    def history(self, about: str, value: str) -> list[HistoryView]:
+        return self._ask("GET", f"/v1/history/{about}/{quote(value, '')}", list[HistoryView])
 
     def _ask(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
         connection = _UnixConnection(self._path, self._timeout_s)

@@ -9,7 +9,11 @@ __all__ = [
     "EndpointView",
     "ErrorView",
     "FdbView",
+    "ForceBody",
+    "HistoryView",
     "JoinBody",
+    "KeyBody",
+    "KeyView",
     "MemberView",
     "NetworkBody",
     "NetworkView",
@@ -61,6 +65,44 @@ class AttachBody(Struct, frozen=True, forbid_unknown_fields=True):
 
     endpoint: EndpointBody
     join: JoinBody
+
+
+class KeyBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Accept this gossip key, 64 hexadecimal digits."""
+
+    key: str
+
+
+class ForceBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Whether to do it although a member would be lost."""
+
+    force: bool = False
+
+
+class KeyView(Struct, frozen=True):
+    """A gossip key of this host, by its id; the key itself is told to nobody."""
+
+    id: str
+    in_use: bool
+    accepted_by: tuple[str, ...]
+    lacking_on: tuple[str, ...]
+
+
+class HistoryView(Struct, frozen=True):
+    """Something that the control plane told, and when it was applied here."""
+
+    applied_ms: int
+    """Unix time."""
+    what: str
+    host: str
+    """Whom it is about, or who said it."""
+    network: str
+    mac: str
+    ips: tuple[str, ...]
+    announced_ms: int | None
+    """Unix time by the announcing host's clock."""
+    version: int | None
+    sequence: int | None
 
 
 class SubnetView(Struct, frozen=True):

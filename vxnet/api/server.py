@@ -15,12 +15,16 @@ from vxnet.api.model import (
     AttachBody,
     EndpointBody,
     ErrorView,
+    ForceBody,
     JoinBody,
+    KeyBody,
     NetworkBody,
     VerifyView,
 )
 from vxnet.api.requests import endpoint_request, network_request, sandbox_of
 from vxnet.api.views import Views
+from vxnet.control.keyfile import parse_key
+from vxnet.control.rotation import Rotation
 from vxnet.endpoints import Endpoints
 from vxnet.errors import HostError, StateError, VxnetError
 from vxnet.networks import Networks
@@ -40,11 +44,19 @@ _log = logging.getLogger(__name__)
 class ApiServer:
     """Answers on one socket, from `start` to `close`."""
 
-    def __init__(self, path: Path, views: Views, networks: Networks, endpoints: Endpoints) -> None:
+    def __init__(
+        self,
+        path: Path,
+        views: Views,
+        networks: Networks,
+        endpoints: Endpoints,
+        rotation: Rotation,
+    ) -> None:
         self._path = path
         self._views = views
         self._networks = networks
         self._endpoints = endpoints
+        self._rotation = rotation
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -86,6 +98,11 @@ class ApiServer:
             ("POST", "/v1/endpoints/{name}/join", self._join),
             ("POST", "/v1/endpoints/{name}/leave", self._leave),
             ("POST", "/v1/attach", self._attach),
+            ("GET", "/v1/history/{about:mac|ip|peer}/{value}", self._history),
+            ("GET", "/v1/keys", self._list_keys),
+            ("POST", "/v1/keys", self._install_key),
+            ("POST", "/v1/keys/{id}/use", self._use_key),
+            ("POST", "/v1/keys/{id}/remove", self._remove_key),
         )
 
     async def _status(self, _: web.Request) -> Any:
@@ -152,6 +169,27 @@ class ApiServer:
         wanted = endpoint_request(body.endpoint)
         endpoint = await self._endpoints.attach(wanted, sandbox_of(body.join), body.join.ifname)
         return self._views.endpoint(endpoint)
+
+    async def _history(self, request: web.Request) -> Any:
+        return self._views.history(request.match_info["about"], request.match_info["value"])
+
+    async def _list_keys(self, _: web.Request) -> Any:
+        return self._views.keys(self._rotation)
+
+    async def _install_key(self, request: web.Request) -> Any:
+        body = await _body(request, KeyBody)
+        await self._rotation.install(parse_key(body.key))
+        return self._views.keys(self._rotation)
+
+    async def _use_key(self, request: web.Request) -> Any:
+        body = await _body(request, ForceBody)
+        await self._rotation.use(request.match_info["id"], force=body.force)
+        return self._views.keys(self._rotation)
+
+    async def _remove_key(self, request: web.Request) -> Any:
+        body = await _body(request, ForceBody)
+        await self._rotation.remove(request.match_info["id"], force=body.force)
+        return self._views.keys(self._rotation)
 
 
 async def _body(request: web.Request, kind: type[T]) -> T:

@@ -10,6 +10,8 @@ from vxnet.api.model import (
     CountersView,
     EndpointView,
     FdbView,
+    HistoryView,
+    KeyView,
     MemberView,
     NetworkView,
     PlaceView,
@@ -19,13 +21,15 @@ from vxnet.api.model import (
 )
 from vxnet.cnm.model import Endpoint, EndpointId, Network
 from vxnet.control.base import ControlPlane
+from vxnet.control.history import History, Line
+from vxnet.control.rotation import Rotation
 from vxnet.datapath.base import Counters, Datapath, FdbRow
 from vxnet.endpoints import Endpoints
 from vxnet.forwarding import Forwarding
-from vxnet.gossip.events import Member
+from vxnet.gossip.events import Member, NodeId
 from vxnet.networks import Networks
 from vxnet.switch.actions import PortId
-from vxnet.wire.addr import Vni, Vtep, format_ip, format_mac
+from vxnet.wire.addr import Vni, Vtep, format_ip, format_mac, parse_ip, parse_mac
 
 __all__ = ["Identity", "Views"]
 
@@ -59,6 +63,7 @@ class Views:
     alarms: Callable[[], Sequence[str]]
     control_counters: Callable[[], dict[str, int]]
     clock: Callable[[], float]
+    past: History
 
     def status(self) -> StatusView:
         """The host at a glance."""
@@ -159,6 +164,28 @@ class Views:
             },
         )
 
+    def history(self, about: str, value: str) -> list[HistoryView]:
+        """What happened to a MAC, an IP or a peer. Raises WireError or StateError."""
+        members = self.control.members()
+        match about:
+            case "mac":
+                lines = self.past.of_mac(parse_mac(value))
+            case "ip":
+                lines = self.past.of_ip(parse_ip(value))
+            case _:
+                named = frozenset(member.id for member in members if member.name == value)
+                lines = self.past.of_peer(named, value)
+        names = {member.id: member.name for member in members}
+        networks = self._network_names()
+        return [_history_view(line, names, networks) for line in lines]
+
+    def keys(self, rotation: Rotation) -> list[KeyView]:
+        """The gossip's keys. Raises StateError where it is not encrypted."""
+        return [
+            KeyView(key.id, key.in_use, key.accepted_by, key.lacking_on)
+            for key in rotation.states()
+        ]
+
     def _member(self, member: Member) -> MemberView:
         host, port = member.gossip
         return MemberView(
@@ -220,4 +247,18 @@ def _fdb_view(
         endpoint=None if row.port is None else ports.get(row.port, f"port {row.port}"),
         source=row.source,
         age_s=row.age_s,
+    )
+
+
+def _history_view(line: Line, names: dict[NodeId, str], networks: dict[Vni, str]) -> HistoryView:
+    return HistoryView(
+        applied_ms=line.applied_ms,
+        what=line.what,
+        host=line.name or names.get(line.owner, f"{line.owner:016x}"),
+        network="" if line.vni is None else networks.get(line.vni, f"VNI {line.vni}"),
+        mac="" if line.mac is None else format_mac(line.mac),
+        ips=tuple(map(format_ip, line.ips)),
+        announced_ms=line.announced_ms,
+        version=line.version,
+        sequence=line.sequence,
     )

@@ -5,9 +5,10 @@ from typing import Annotated
 import typer
 
 import vxnet
-from vxnet.cli import endpoint, network, show
+from vxnet.cli import endpoint, keys, network, show
 from vxnet.cli.daemon import daemon
 from vxnet.cli.demo import demo
+from vxnet.cli.history import history
 
 __all__ = ["app"]
 
@@ -25,8 +26,10 @@ app.command()(show.status)
 app.command()(show.peers)
 app.command()(show.fdb)
 app.command()(show.stats)
+app.command()(history)
 app.add_typer(network.app, name="network")
 app.add_typer(endpoint.app, name="endpoint")
+app.add_typer(keys.app, name="keys")
 app.command()(endpoint.attach)
 app.command()(endpoint.detach)
 

@@ -26,6 +26,7 @@ from vxnet.gossip.events import (
     RecordKind,
 )
 from vxnet.gossip.hub import Close, Connect, Datagram, StreamBytes, StreamId
+from vxnet.gossip.keys import Keys
 from vxnet.gossip.member import Address, Identity
 from vxnet.gossip.node import Node
 from vxnet.gossip.security import Keyring
@@ -176,7 +177,8 @@ class GossipControl:
     ) -> None:
         """This host has the station. Raises StateError beyond a bound."""
         node = self._running()
-        node.announce(vni, mac, ips, flags=flags, moved=moved, now=self._clock())
+        wall_ms = time.time_ns() // 1_000_000
+        node.announce(vni, mac, ips, flags=flags, moved=moved, wall_ms=wall_ms, now=self._clock())
         self._soon()
 
     def withdraw(self, vni: Vni, mac: Mac) -> None:
@@ -200,6 +202,16 @@ class GossipControl:
         if self._tasks and not self._closed:
             self._tasks[0].cancel()
             self._tasks[0] = asyncio.create_task(self._resolve(), name="gossip-resolve")
+
+    @property
+    def keys(self) -> Keys:
+        """The keys of the gossip, to look at and to change."""
+        self._soon()  # whoever asks may change them, and the others are to hear of it
+        return self._running().keys
+
+    def now(self) -> float:
+        """The time that commands to the node carry, in seconds."""
+        return self._clock()
 
     # ── what is known ───────────────────────────────────────────────────────────────────────
 

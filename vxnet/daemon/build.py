@@ -20,12 +20,15 @@ from vxnet.api.views import Identity, Views
 from vxnet.cnm.model import Subnet
 from vxnet.config import NetworkSettings, Settings, parse_host_port
 from vxnet.control.gossip import GossipControl
+from vxnet.control.history import History
+from vxnet.control.keyfile import read_keys
+from vxnet.control.rotation import Rotation
 from vxnet.daemon.journal import Journal
 from vxnet.datapath.base import Datapath, Peer
 from vxnet.datapath.select import select
 from vxnet.drivers.overlay import OverlayDriver
 from vxnet.endpoints import Endpoints
-from vxnet.errors import ConfigError, HostError, VxnetError
+from vxnet.errors import HostError, VxnetError
 from vxnet.forwarding import Forwarding
 from vxnet.host.base import Underlay
 from vxnet.host.namespace import run_inside
@@ -78,7 +81,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     vtep = Vtep(parse_ip(settings.node.vtep), settings.vxlan.port)
     underlay = await _underlay(settings, host)
     datapath, reason = select(settings.node.datapath, vtep)
-    keys = _read_keys(settings.gossip.key_file)
+    key_file = Path(settings.gossip.key_file) if settings.gossip.key_file else None
+    keys = () if key_file is None else read_keys(key_file)
     control = GossipControl(
         name=settings.node.name,
         vtep=vtep,
@@ -92,6 +96,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     )
     journal = Journal()
     control.subscribe(journal.hear)
+    history = History(_now_ms)
+    control.subscribe(history.hear)
     forwarding = Forwarding(datapath, control)
     overlay = OverlayDriver(forwarding, _open_tap, settings.vxlan.gso_max_bytes)
     random = SystemRandom()
@@ -133,8 +139,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         alarms=journal.alarms,
         control_counters=control.counters,
         clock=loop.time,
+        past=history,
     )
-    api = ApiServer(Path(settings.node.socket), views, networks, endpoints)
+    api = ApiServer(
+        Path(settings.node.socket), views, networks, endpoints, Rotation(control, key_file)
+    )
 
     if not keys:
         _log.warning("gossip is not encrypted", {"mend": "set gossip.key_file"})
@@ -193,37 +202,6 @@ def _peers(wanted: NetworkSettings, port: int) -> tuple[Peer, ...]:
 
 def _seeds(settings: Settings) -> list[tuple[str, int]]:
     return [parse_host_port(seed, settings.gossip.port) for seed in settings.gossip.seeds]
-
-
-def _read_keys(file: str) -> tuple[bytes, ...]:
-    """The cluster's keys, a line each, the one to send with first. Raises ConfigError."""
-    if not file:
-        return ()
-    path = Path(file)
-    try:
-        if path.stat().st_mode & 0o007:
-            raise ConfigError(f"{path} may be read by everybody; mend it with: chmod 600 {path}")
-        lines = path.read_text(encoding="ascii").split()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"gossip.key_file {path} cannot be read: {error}") from None
-    return tuple(_key(line, path) for line in lines) or _no_key(path)
-
-
-def _key(line: str, path: Path) -> bytes:
-    try:
-        key = bytes.fromhex(line)
-    except ValueError:
-        key = b""
-    if len(key) != 32:
-        raise ConfigError(
-            f"gossip.key_file {path}: a line is 64 hexadecimal digits; make one with: "
-            "vxnet keys generate"
-        )
-    return key
-
-
-def _no_key(path: Path) -> tuple[bytes, ...]:
-    raise ConfigError(f"gossip.key_file {path} holds no key; make one with: vxnet keys generate")
 
 
 async def _open_tap(path: str | None, name: str) -> Tap:

@@ -84,6 +84,7 @@ class Entry:
     sequence: int = 0  # RFC 7432 §15: raised by one at each move
     flags: EntryFlag = EntryFlag.NONE
     version: int = 0
+    announced_ms: int = 0  # Unix time by the owner's clock, for people; 0 where it is not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """Rotating keys: install everywhere, use, remove; refused where it would lose a member."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from vxnet.errors import StateError
 from vxnet.gossip.events import MemberState, NodeId
@@ -70,6 +70,11 @@ class Keys:
                 " newer one there first, or force it and lose them"
             )
         ring.remove(kid)
+        self._changed(now)
+
+    def restore(self, keys: Sequence[bytes], now: float) -> None:
+        """Take a change back: `keys` as the ring gave them before."""
+        self.ring.restore(keys)
         self._changed(now)
 
     def holders(self) -> dict[bytes, list[NodeId]]:

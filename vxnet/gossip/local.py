@@ -1,6 +1,8 @@
 """What this host says of itself: its record, its networks, its stations, its share of the
 catalogue."""
 
+from msgspec.structs import replace
+
 from vxnet.errors import StateError
 from vxnet.gossip.compare import Comparison
 from vxnet.gossip.elect import Election
@@ -14,7 +16,7 @@ from vxnet.gossip.table import ATTACH, ENTRY, NODE, Table
 from vxnet.gossip.view import View
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
 from vxnet.wire.gossip import encode
-from vxnet.wire.rows import AttachBody, EntryBody, Item, NodeBody
+from vxnet.wire.rows import AttachBody, EntryBody, Item, NodeBody, decode_row_body
 
 __all__ = ["Local"]
 
@@ -102,6 +104,7 @@ class Local:
         *,
         moved: bool,
         vtep: Vtep | None,
+        wall_ms: int,
     ) -> None:
         """This host has the station, or speaks for `vtep`, which has. Raises StateError."""
         if len(ips) > IPS_MAX:
@@ -112,9 +115,18 @@ class Local:
         if sequence is None:
             return
         body = EntryBody(
-            int(flags), sequence, ips, vtep.ip if vtep else None, vtep.port if vtep else 0
+            int(flags), sequence, ips, vtep.ip if vtep else None, vtep.port if vtep else 0, wall_ms
         )
-        self._replication.publish(scope, ENTRY, mac, encode(body), now)
+        if not self._is_said(scope, mac, body):
+            self._replication.publish(scope, ENTRY, mac, encode(body), now)
+
+    def _is_said(self, scope: int, mac: Mac, body: EntryBody) -> bool:
+        """Whether the station is announced just so, at whatever time."""
+        row = self._table.own(scope).rows.get((ENTRY, mac))
+        if row is None or row.body is None:
+            return False
+        said = decode_row_body(row.body, EntryBody)
+        return replace(said, at_ms=body.at_ms) == body
 
     def withdraw(self, vni: Vni, mac: Mac, now: float) -> None:
         """This host no longer has the station."""

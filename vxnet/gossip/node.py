@@ -210,11 +210,15 @@ class Node:
         flags: EntryFlag = EntryFlag.NONE,
         moved: bool = False,
         vtep: Vtep | None = None,
+        wall_ms: int = 0,
         now: float,
     ) -> None:
-        """This host has the station, or speaks for `vtep`, which has. Raises StateError."""
+        """This host has the station, or speaks for `vtep`, which has. Raises StateError.
+
+        `wall_ms` is the Unix time, for people who ask when.
+        """
         self._at(now)
-        self._local.announce(vni, mac, ips, flags, now, moved=moved, vtep=vtep)
+        self._local.announce(vni, mac, ips, flags, now, moved=moved, vtep=vtep, wall_ms=wall_ms)
 
     def withdraw(self, vni: Vni, mac: Mac, now: float) -> None:
         """This host no longer has the station."""

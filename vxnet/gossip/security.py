@@ -97,6 +97,11 @@ class Keyring:
         if self._keys.pop(kid, None) is None:
             raise StateError(f"key {kid.hex()} is not installed here")
 
+    def restore(self, keys: Sequence[bytes]) -> None:
+        """Have exactly these keys again, the one that seals first."""
+        self._keys = {key_id(key): key for key in keys}
+        self._primary = key_id(keys[0])
+
 
 class Window:
     """Which of a sender's last 1,024 counters were seen."""

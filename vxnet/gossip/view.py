@@ -127,6 +127,7 @@ class View:
             sequence=body.sequence,
             flags=EntryFlag(body.flags),
             version=row.ver,
+            announced_ms=body.at_ms,
         )
 
     def _put_record(self, owner: int, row: Row) -> None:

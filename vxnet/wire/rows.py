@@ -75,6 +75,8 @@ class EntryBody(Struct, array_like=True, frozen=True, gc=False):
     ips: Annotated[tuple[Address, ...], Meta(max_length=8)]
     vtep: Address | None = None
     port: U16 = 0
+    at_ms: U48 = 0
+    """Unix time of the announcement by the owner's clock: told to people, never compared."""
 
 
 BodyT = TypeVar("BodyT", NodeBody, AttachBody, EntryBody)
