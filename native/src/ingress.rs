@@ -7,7 +7,7 @@ use crate::counters::{Amount, Counters, Reason};
 use crate::decide::{self, Inward};
 use crate::egress::Context;
 use crate::io::udp::{BURSTS_MAX, Burst, Inbox, Socket};
-use crate::packet::{self, Packet};
+use crate::packet;
 use crate::punt::Origin;
 use crate::vnet;
 use crate::vxlan::{self, Fault};
@@ -77,7 +77,7 @@ impl Ingress {
                     .inspect_err(|reason| stray.settle(1, Err(*reason)))
                     .ok();
             }
-            if let Some(route) = &route {
+            if let Some(route) = &mut route {
                 self.pass(context, route, datagram.start + vxlan::BYTES..datagram.end, burst.class);
             }
             // An empty datagram is one all the same.
@@ -87,16 +87,15 @@ impl Ingress {
         }
     }
 
-    fn pass(&mut self, context: Context, route: &Route, frame: Range<usize>, class: u8) {
+    fn pass(&mut self, context: Context, route: &mut Route, frame: Range<usize>, class: u8) {
         let octets = &mut self.inbox.octets;
-        route.source.receive(Amount::of(&octets[frame.clone()]));
-        let packet = Packet::locate(&octets[frame.clone()]).unwrap_or(None);
+        route.received += Amount::of(&octets[frame.clone()]);
         if class & 3 != 0 && vxlan::decapsulate_ecn(&mut octets[frame.clone()], class).is_err() {
             return route.source.settle(1, Err(Reason::EcnCongested));
         }
         match &route.decision {
             Inward::Deliver(port) => {
-                self.yard.add(context, octets, &route.source, port, frame, packet.as_ref());
+                self.yard.add(context, octets, &route.source, port, frame);
             }
             Inward::Drop(reason) => route.source.settle(1, Err(*reason)),
             Inward::Punt => {
@@ -116,6 +115,7 @@ struct Route<'a> {
     glance: [u8; GLANCE],
     origin: Origin,
     source: Source<'a>,
+    received: Amount,
     decision: Inward<'a>,
 }
 
@@ -136,6 +136,13 @@ impl<'a> Route<'a> {
             Ok(peer) => context.view.from_underlay(segment, peer, frame),
             Err(reason) => Inward::Drop(reason),
         };
-        Ok(Self { glance, origin, source, decision })
+        Ok(Self { glance, origin, source, received: Amount::default(), decision })
+    }
+}
+
+impl Drop for Route<'_> {
+    // Counting costs more than looking, so a burst is counted at once.
+    fn drop(&mut self) {
+        self.source.receive(self.received);
     }
 }

@@ -131,14 +131,15 @@ impl Yard {
         source: &Source,
         port: &Arc<Port>,
         frame: Range<usize>,
-        packet: Option<&Packet>,
     ) {
         let used = self.used;
         let last = self.lanes[..used].get_mut(self.last).filter(|lane| lane.is_for(source, port));
         if last.is_some_and(|lane| lane.train.offer(buffer, frame.clone())) {
             return;
         }
-        let flow = packet::flow_hash(&buffer[frame.clone()], packet);
+        let octets = &buffer[frame.clone()];
+        let packet = Packet::locate(octets).unwrap_or(None);
+        let flow = packet::flow_hash(octets, packet.as_ref());
         let found = self.lanes[..used]
             .iter()
             .position(|lane| lane.flow == flow && lane.is_for(source, port));
@@ -158,7 +159,7 @@ impl Yard {
         }
         self.last = self.used;
         let lane = self.take(source, port, flow);
-        if !lane.train.start(buffer, frame, packet, port.takes_uso()) {
+        if !lane.train.start(buffer, frame, packet.as_ref(), port.takes_uso()) {
             lane.dispatch(context, buffer);
             self.used -= 1;
         }

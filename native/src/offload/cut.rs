@@ -4,7 +4,6 @@
 use crate::checksum;
 use crate::packet::{self, Malformed, Packet, protocol, put16, put32, tcp_flag};
 use crate::vnet::{Gso, Header};
-use crate::vxlan::write_ipv4_checksum;
 
 /// The most octets of headers a super-frame may have: four tags, full IPv4 and TCP options, or
 /// IPv6 with some extension headers. The kernel makes none above 14 + 60 + 60.
@@ -16,9 +15,11 @@ pub struct Cut {
     packet: Packet,
     header: usize,
     size: usize,
-    // The sum of what is the same in the transport headers of all: all but length, sequence
-    // number, flags and checksum, the pseudo header included.
-    common: u16,
+    // Sums of what is the same in all: of the IPv4 header all but length, identification and
+    // checksum; of the transport header all but length, sequence number, flags, checksum and urgent
+    // pointer, the pseudo header included.
+    network_sum: u16,
+    transport_sum: u16,
 }
 
 impl Cut {
@@ -42,29 +43,28 @@ impl Cut {
         if header >= packet.end || header > HEADER_MAX {
             return Err(Malformed);
         }
-        let mut cut = Self { packet, header, size: usize::from(vnet.gso_size), common: 0 };
-        cut.common = cut.common_sum(frame);
-        Ok(cut)
-    }
-
-    fn common_sum(&self, frame: &[u8]) -> u16 {
-        let mut transport = [0; HEADER_MAX];
-        let transport = &mut transport[..self.header - self.packet.transport];
-        transport.copy_from_slice(&frame[self.packet.transport..self.header]);
-        if self.is_tcp() {
-            transport[4..8].fill(0);
+        let mut octets = [0; HEADER_MAX];
+        let octets = &mut octets[..header];
+        octets.copy_from_slice(&frame[..header]);
+        let (network, transport) = octets.split_at_mut(packet.transport);
+        let network = &mut network[packet.network..];
+        if !is_v6 {
+            network[2..6].fill(0);
+            network[10..12].fill(0);
+        }
+        transport[4..8].fill(0);
+        if protocol == protocol::TCP {
             transport[13] = 0;
             transport[16..20].fill(0);
-        } else {
-            transport[4..8].fill(0);
         }
-        let addresses = self.packet.addresses(frame);
-        let pseudo = checksum::pseudo(addresses, self.packet.protocol, 0);
-        checksum::add(pseudo, checksum::sum(transport))
-    }
-
-    fn is_tcp(&self) -> bool {
-        self.packet.protocol == protocol::TCP
+        let pseudo = checksum::pseudo(packet.addresses(frame), protocol, 0);
+        Ok(Self {
+            packet,
+            header,
+            size: usize::from(vnet.gso_size),
+            network_sum: checksum::sum(network),
+            transport_sum: checksum::add(pseudo, checksum::sum(transport)),
+        })
     }
 
     /// How many frames it stands for.
@@ -87,54 +87,64 @@ impl Cut {
     pub fn write(&self, frame: &[u8], index: usize, room: &mut [u8]) -> usize {
         let start = self.header + index * self.size;
         let end = (start + self.size).min(self.packet.end);
-        let is_last = end == self.packet.end;
         let (header, payload) = room[..self.header + end - start].split_at_mut(self.header);
-        let Packet { network, transport, is_v6, .. } = self.packet;
-
         header.copy_from_slice(&frame[..self.header]);
-        let length = self.header - transport + (end - start);
-        if is_v6 {
-            put16(header, network + 4, (transport - network - packet::IPV6 + length) as u16);
+        let (before, transport) = header.split_at_mut(self.packet.transport);
+        let network = &mut before[self.packet.network..];
+        let length = transport.len() + payload.len();
+        if self.packet.is_v6 {
+            put16(network, 4, (network.len() - packet::IPV6 + length) as u16);
         } else {
-            put16(header, network + 2, (transport - network + length) as u16);
-            let id = u16::from_be_bytes([frame[network + 4], frame[network + 5]]);
-            put16(header, network + 4, id.wrapping_add(index as u16));
-            write_ipv4_checksum(&mut header[network..transport]);
+            self.write_ipv4(network, index, length);
         }
-
-        let mut sum = checksum::add(self.common, (length as u16).to_be());
-        sum = checksum::add(sum, checksum::copy(&frame[start..end], payload));
-        if self.is_tcp() {
-            let sequence = packet::be32(frame, transport + 4).unwrap_or_default();
-            put32(header, transport + 4, sequence.wrapping_add((index * self.size) as u32));
-            // RFC 3168 §6.1.2: CWR goes with the first only; FIN and PSH belong to the last octet.
-            let mut flags = frame[transport + 13];
-            if index > 0 {
-                flags &= !tcp_flag::CWR;
-            }
-            if !is_last {
-                flags &= !(tcp_flag::FIN | tcp_flag::PSH);
-            }
-            if flags & tcp_flag::URG != 0 {
-                // RFC 9293 §3.1: the urgent pointer counts from the segment's own sequence number.
-                let urgent = usize::from(packet::be16(frame, transport + 18).unwrap_or_default());
-                let left = urgent.saturating_sub(index * self.size);
-                put16(header, transport + 18, left as u16);
-                if left == 0 {
-                    flags &= !tcp_flag::URG;
-                }
-            }
-            header[transport + 13] = flags;
-            sum = checksum::add(sum, checksum::sum(&header[transport + 4..transport + 8]));
-            sum = checksum::add(sum, checksum::sum(&header[transport + 18..transport + 20]));
-            sum = checksum::add(sum, u16::from(flags).to_be());
-            header[transport + 16..transport + 18].copy_from_slice(&(!sum).to_ne_bytes());
+        let sum = checksum::add(self.transport_sum, (length as u16).to_be());
+        let sum = checksum::add(sum, checksum::copy(&frame[start..end], payload));
+        if self.packet.protocol == protocol::TCP {
+            self.write_tcp(transport, index, end == self.packet.end, sum);
         } else {
-            put16(header, transport + 4, length as u16);
-            sum = checksum::add(sum, (length as u16).to_be());
-            header[transport + 6..transport + 8].copy_from_slice(&checksum::finish(sum));
+            put16(transport, 4, length as u16);
+            let sum = checksum::add(sum, (length as u16).to_be());
+            transport[6..8].copy_from_slice(&checksum::finish(sum));
         }
         self.header + payload.len()
+    }
+
+    fn write_ipv4(&self, network: &mut [u8], index: usize, length: usize) {
+        let total = (network.len() + length) as u16;
+        let id = u16::from_be_bytes([network[4], network[5]]).wrapping_add(index as u16);
+        put16(network, 2, total);
+        put16(network, 4, id);
+        let sum = checksum::add(checksum::add(self.network_sum, total.to_be()), id.to_be());
+        network[10..12].copy_from_slice(&(!sum).to_ne_bytes());
+    }
+
+    fn write_tcp(&self, transport: &mut [u8], index: usize, is_last: bool, mut sum: u16) {
+        let skipped = index * self.size;
+        let sequence = packet::be32(transport, 4).unwrap_or_default().wrapping_add(skipped as u32);
+        put32(transport, 4, sequence);
+        sum = checksum::add(sum, ((sequence >> 16) as u16).to_be());
+        sum = checksum::add(sum, (sequence as u16).to_be());
+        // RFC 3168 §6.1.2: CWR goes with the first only; FIN and PSH belong to the last octet.
+        let mut flags = transport[13];
+        if index > 0 {
+            flags &= !tcp_flag::CWR;
+        }
+        if !is_last {
+            flags &= !(tcp_flag::FIN | tcp_flag::PSH);
+        }
+        let mut urgent = packet::be16(transport, 18).unwrap_or_default();
+        if flags & tcp_flag::URG != 0 {
+            // RFC 9293 §3.1: the urgent pointer counts from the segment's own sequence number.
+            urgent = usize::from(urgent).saturating_sub(skipped) as u16;
+            put16(transport, 18, urgent);
+            if urgent == 0 {
+                flags &= !tcp_flag::URG;
+            }
+        }
+        transport[13] = flags;
+        sum = checksum::add(sum, urgent.to_be());
+        sum = checksum::add(sum, u16::from(flags).to_be());
+        transport[16..18].copy_from_slice(&(!sum).to_ne_bytes());
     }
 }
 
@@ -155,6 +165,7 @@ pub fn complete_checksum(frame: &mut [u8], vnet: &Header) -> Result<(), Malforme
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::vxlan::write_ipv4_checksum;
     use proptest::prelude::*;
 
     /// A frame of TCP or UDP with this payload and correct checksums.

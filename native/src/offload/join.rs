@@ -22,7 +22,7 @@ const DONT_FRAGMENT: u16 = 0x4000;
 const DATAGRAMS_MAX: usize = 64;
 
 /// The most frames in a super-frame; a write takes their payloads as so many pieces.
-pub const SEGMENTS_MAX: usize = 512;
+pub const SEGMENTS_MAX: usize = 128;
 
 /// Octets of a super-frame's IP packet: what its length field can say.
 const PACKET_MAX: usize = 65_535;
@@ -35,6 +35,7 @@ struct Shape {
     transport: usize,
     header: usize,
     consecutive_id: bool, // IPv4 without DF: the identification has to count up
+    pseudo: u16,          // the sum of the pseudo header but for its length
 }
 
 impl Shape {
@@ -76,22 +77,16 @@ impl Shape {
             transport: packet.transport,
             header: packet.transport + octets,
             consecutive_id: fragment & DONT_FRAGMENT == 0,
+            pseudo: checksum::pseudo(packet.addresses(frame), packet.protocol, 0),
         };
         (shape.header < frame.len()).then_some(shape)
     }
 
     fn is_correct(&self, frame: &[u8]) -> bool {
-        let (protocol, addresses) = if self.is_v6 {
-            (frame[packet::ETHERNET + 6], &frame[packet::ETHERNET + 8..packet::ETHERNET + 40])
-        } else {
-            if checksum::sum(&frame[packet::ETHERNET..self.transport]) != 0xffff {
-                return false;
-            }
-            (frame[packet::ETHERNET + 9], &frame[packet::ETHERNET + 12..packet::ETHERNET + 20])
-        };
         let segment = &frame[self.transport..];
-        let pseudo = checksum::pseudo(addresses, protocol, segment.len());
-        checksum::add(pseudo, checksum::sum(segment)) == 0xffff
+        let sum = checksum::add(self.pseudo, (segment.len() as u16).to_be());
+        checksum::add(sum, checksum::sum(segment)) == 0xffff
+            && (self.is_v6 || checksum::sum(&frame[packet::ETHERNET..self.transport]) == 0xffff)
     }
 
     // Whether two frames, both at least as long as the headers, differ in nothing a super-frame
