@@ -82,7 +82,7 @@ class NativeDatapath:
             self._engine = Engine(
                 self._local.ip,
                 self._local.port,
-                workers=min(_WORKERS_MAX, len(os.sched_getaffinity(0))),
+                workers=_workers(),
                 source_ports=source_ports(self._local, udp.source_ports + _SPARE_PORTS),
                 senders=udp.source_ports,
                 receive_buffer=udp.receive_buffer_bytes,
@@ -316,6 +316,15 @@ class NativeDatapath:
         for port_id in blocked ^ self._blocked:
             engine.block_port(port_id, port_id in blocked)
         self._blocked = blocked
+
+
+def _workers() -> int:
+    """How many threads carry frames: half the cores are left to who makes and takes the frames.
+
+    More than needed cost more than they bring: a thread that has both directions of a flow finds
+    more frames at a time (docs/performance.md).
+    """
+    return max(1, min(_WORKERS_MAX, len(os.sched_getaffinity(0)) // 2))
 
 
 def _counters(row: tuple[int, int, int, int, int, int, list[int], int, int]) -> Counters:
