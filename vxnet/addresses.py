@@ -47,6 +47,17 @@ class Addresses:
         for address in endpoint.addresses:
             self._hold(endpoint.network, address.ip, endpoint.name)
 
+    def holders_elsewhere(self, network: Network) -> list[str]:
+        """The endpoints of other hosts that hold addresses of a network."""
+        prefix, own = bytes.fromhex(network.id), self._control.members()[0].id
+        return sorted(
+            {
+                f"endpoint {record.body.decode(errors='replace')} of {self._name_of(record.owner)}"
+                for record in self._control.records(RecordKind.CLAIM)
+                if record.key.startswith(prefix) and record.owner != own
+            }
+        )
+
     def release(self, network: NetworkId, addresses: tuple[IpInterface, ...]) -> None:
         """Nobody here has these any more."""
         for address in addresses:

@@ -23,6 +23,7 @@ from vxnet.cnm.model import (
 )
 from vxnet.errors import StateError
 from vxnet.host.base import HostNetwork
+from vxnet.network_table import NetworkTable
 from vxnet.networks import Networks, check_name
 from vxnet.plumbing import Plumbing
 from vxnet.registry import ID_DIGITS_SHOWN, Registry
@@ -48,6 +49,7 @@ class Endpoints:
 
     def __init__(
         self,
+        table: NetworkTable,
         networks: Networks,
         addresses: Addresses,
         registry: Registry,
@@ -57,6 +59,7 @@ class Endpoints:
         now_ms: Callable[[], int],
         random: Random,
     ) -> None:
+        self._verb = table.verb
         self._networks = networks
         self._addresses = addresses
         self._registry = registry
@@ -64,7 +67,7 @@ class Endpoints:
         self._host = host
         self._now_ms = now_ms
         self._random = random
-        networks.add_users(
+        table.users.append(
             lambda network: [f"endpoint {e.name}" for e in registry.of_network(network.id)]
         )
 
@@ -82,7 +85,7 @@ class Endpoints:
 
     async def create(self, request: EndpointRequest) -> Endpoint:
         """Make an endpoint that is in no sandbox yet. Raises StateError for what does not fit."""
-        async with self._networks.verb, AsyncExitStack() as undo:
+        async with self._verb, AsyncExitStack() as undo:
             endpoint = await self._create(request, undo)
             endpoint = await self._registry.keep(endpoint, EndpointState.CREATED)
             undo.pop_all()
@@ -92,7 +95,7 @@ class Endpoints:
         self, request: EndpointRequest, sandbox: Sandbox, ifname: str = "eth0"
     ) -> Endpoint:
         """Make an endpoint and join it to a sandbox: both or nothing."""
-        async with self._networks.verb, AsyncExitStack() as undo:
+        async with self._verb, AsyncExitStack() as undo:
             await self._check_join(sandbox, ifname)
             endpoint = await self._create(request, undo, sandbox, ifname)
             await self._plumbing.join(endpoint)
@@ -103,7 +106,7 @@ class Endpoints:
 
     async def join(self, name: str, sandbox: Sandbox, ifname: str = "eth0") -> Endpoint:
         """Put an endpoint into a sandbox. Once it is there, asking again changes nothing."""
-        async with self._networks.verb:
+        async with self._verb:
             endpoint = self.get(name)
             if endpoint.sandbox == sandbox and endpoint.ifname == ifname:
                 return endpoint
@@ -115,7 +118,7 @@ class Endpoints:
 
     async def leave(self, name: str) -> Endpoint:
         """Take an endpoint out of its sandbox; it keeps its name, MAC and addresses."""
-        async with self._networks.verb:
+        async with self._verb:
             endpoint = self.get(name)
             if transition(endpoint.state, Verb.LEAVE) is None:
                 return endpoint
@@ -124,7 +127,7 @@ class Endpoints:
 
     async def remove(self, name: str) -> Endpoint:
         """Remove an endpoint, from its sandbox too."""
-        async with self._networks.verb:
+        async with self._verb:
             endpoint = self.get(name)
             await self._plumbing.discard(endpoint)
             self._addresses.release(endpoint.network, endpoint.addresses)

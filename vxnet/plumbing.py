@@ -1,6 +1,7 @@
 """What every verb of an endpoint does with drivers and namespaces: make, join, part, unmake."""
 
 from dataclasses import replace
+from typing import Final
 
 from vxnet.cnm.model import Endpoint, EndpointState, Network, device_alias, device_name
 from vxnet.errors import StateError, VxnetError
@@ -8,7 +9,10 @@ from vxnet.host.base import HostNetwork, Interface
 from vxnet.networks import Networks
 from vxnet.registry import Registry
 
-__all__ = ["Plumbing"]
+__all__ = ["PRIORITY_MAX", "Plumbing"]
+
+METRIC: Final = 1024  # what the kernel gives to a route where nobody says
+PRIORITY_MAX: Final = 1000
 
 
 class Plumbing:
@@ -46,12 +50,14 @@ class Plumbing:
             if attachment.device is not None and endpoint.sandbox is not None:
                 interface = Interface(
                     endpoint.ifname,
-                    endpoint.mac,
+                    endpoint.mac if attachment.own_mac else None,
                     attachment.mtu,
                     endpoint.addresses,
                     attachment.gateways,
                     attachment.gso_max_bytes,
                     alias=device_alias(endpoint.id),
+                    on_link_default=attachment.on_link_default,
+                    metric=METRIC - endpoint.priority,
                 )
                 await self._host.place(attachment.device, endpoint.sandbox.path, interface)
         except BaseException:

@@ -12,7 +12,7 @@ from vxnet.addresses import Addresses
 from vxnet.cnm.lifecycle import AFTER_CRASH, Recovery
 from vxnet.cnm.model import Endpoint, Network
 from vxnet.errors import StateError, VxnetError
-from vxnet.networks import Networks
+from vxnet.network_table import NetworkTable
 from vxnet.plumbing import Plumbing
 from vxnet.registry import Registry
 
@@ -28,20 +28,20 @@ class Recoverer:
     """Brings this host's endpoints to where their saved state says they are."""
 
     def __init__(
-        self, networks: Networks, addresses: Addresses, registry: Registry, plumbing: Plumbing
+        self, table: NetworkTable, addresses: Addresses, registry: Registry, plumbing: Plumbing
     ) -> None:
-        self._networks = networks
+        self._table = table
         self._addresses = addresses
         self._registry = registry
         self._plumbing = plumbing
-        networks.watch(self._follow)
+        table.watchers.append(self._follow)
 
     async def load(self, report: Report) -> None:
         """Take up the endpoints from before a restart, each as far as its sandbox is there.
 
         Raises HostError where what was saved is damaged; what fails for one endpoint is reported.
         """
-        async with self._networks.verb:
+        async with self._table.verb:
             endpoints = await self._registry.load()
             for endpoint in endpoints:
                 if AFTER_CRASH[endpoint.state] is not Recovery.DISCARD:
@@ -57,7 +57,7 @@ class Recoverer:
         for endpoint in list(self._registry):
             if endpoint.id not in self._registry.absent:
                 continue
-            async with self._networks.verb:
+            async with self._table.verb:
                 if endpoint.id in self._registry and await self._plumbing.is_there(endpoint):
                     try:
                         await self._rejoin(endpoint)
@@ -98,7 +98,7 @@ class Recoverer:
         """
         if all(getattr(before, name) == getattr(now, name) for name in DRIVEN_BY):
             return
-        driver = self._networks.driver(before)
+        driver = self._table.drivers.get(before.driver)
         for endpoint in self._registry.of_network(before.id):
             await driver.leave(before, endpoint)
             await driver.delete_endpoint(before, endpoint)

@@ -6,12 +6,17 @@ from random import Random
 from vxnet.addresses import Addresses
 from vxnet.cnm.model import EndpointId, Sandbox, SandboxKind
 from vxnet.control.memory import MemoryCluster, MemoryControl
+from vxnet.convergence import Convergence
 from vxnet.datapath.memory import MemoryDatapath
+from vxnet.drivers.chooser import DriverChooser
+from vxnet.drivers.host import HostDriver
+from vxnet.drivers.none import NoneDriver
 from vxnet.drivers.overlay import OverlayDriver
 from vxnet.endpoints import Endpoints
 from vxnet.errors import HostError, VxnetError
 from vxnet.forwarding import Forwarding
 from vxnet.host.memory import MemoryHost, MemoryStore
+from vxnet.network_table import NetworkTable
 from vxnet.networks import Networks
 from vxnet.plumbing import Plumbing
 from vxnet.recovery import Recoverer
@@ -71,22 +76,28 @@ class ImaginedHost:
         self.links: list[ImaginedLink] = []
         self.now_ms = 1_000_000
         self.forwarding = Forwarding(self.datapath, self.control)
-        self.overlay = OverlayDriver(self.forwarding, self._open_link, 62_000)
-        self.networks = Networks(
-            self.control,
-            self.forwarding,
-            {"overlay": self.overlay},
-            self.host,
-            self.store,
-            mtu_max=1450,
-            now_ms=self._now,
-            random=Random(number),
+        self.overlay = OverlayDriver(
+            self.forwarding, self._open_link, mtu_max=1450, gso_max_bytes=62_000
+        )
+        drivers = DriverChooser([self.overlay, NoneDriver(), HostDriver(self.host)])
+        self.table = NetworkTable(self.control, self.store, drivers)
+        self.convergence = Convergence(
+            self.table, self.control, now_ms=self._now, random=Random(number)
         )
         self.addresses = Addresses(self.control)
+        self.networks = Networks(
+            self.table,
+            self.control,
+            self.forwarding,
+            self.addresses,
+            self.host,
+            now_ms=self._now,
+        )
         self.registry = Registry(self.store)
         plumbing = Plumbing(self.networks, self.registry, self.host)
-        self.recoverer = Recoverer(self.networks, self.addresses, self.registry, plumbing)
+        self.recoverer = Recoverer(self.table, self.addresses, self.registry, plumbing)
         self.endpoints = Endpoints(
+            self.table,
             self.networks,
             self.addresses,
             self.registry,
@@ -120,7 +131,7 @@ class ImaginedHost:
     async def settle(self, seconds: int = 0) -> None:
         """Follow what was heard, after some time went by."""
         self.now_ms += seconds * 1000
-        await self.networks.tend()
+        await self.convergence.tend()
 
     def port_of(self, endpoint: str) -> int:
         port = self.overlay.port_of(EndpointId(endpoint))

@@ -49,6 +49,7 @@ class ServedHost(ImaginedHost):
             port_of=self.overlay.port_of,
             alarms=lambda: self.alarms,
             control_counters=lambda: {"refutations": 3},
+            bad_records=lambda: self.convergence.bad_records,
             clock=lambda: 75.0,
             past=self.history,
         )

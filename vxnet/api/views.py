@@ -62,6 +62,7 @@ class Views:
     port_of: Callable[[EndpointId], PortId | None]
     alarms: Callable[[], Sequence[str]]
     control_counters: Callable[[], dict[str, int]]
+    bad_records: Callable[[], int]
     clock: Callable[[], float]
     past: History
 
@@ -159,7 +160,7 @@ class Views:
             io=dict(stats.io),
             control={
                 **self.control_counters(),
-                "bad_network_records": self.networks.bad_records,
+                "bad_network_records": self.bad_records(),
                 "refused_announcements": self.forwarding.refused_announcements,
             },
         )

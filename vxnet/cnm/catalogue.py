@@ -18,7 +18,7 @@ from vxnet.cnm.model import IpNetwork, Network, NetworkId, Subnet
 from vxnet.errors import StateError, WireError
 from vxnet.wire.addr import VNI_MAX, Vni
 
-__all__ = ["BODY_BYTES_MAX", "Catalogue", "Description", "describe", "network_of"]
+__all__ = ["BODY_BYTES_MAX", "Catalogue", "Description", "describe", "network_of", "read", "write"]
 
 BODY_BYTES_MAX: Final = 900
 AUTOMATIC_VNI_MIN: Final = 4096  # below are those that people choose
@@ -137,7 +137,7 @@ class Catalogue:
 
     def load(self, body: bytes, *, own: bool) -> None:
         """Remember what was saved before a restart. Raises WireError where it is damaged."""
-        description = _decode(body)
+        description = read(body)
         self._elect(description)
         if own:
             self._own[description.name] = description
@@ -147,7 +147,7 @@ class Catalogue:
 
         Raises WireError for what no vxnet would publish.
         """
-        description = _decode(body)
+        description = read(body)
         name = description.name
         if name not in self._winners and len(self._winners) >= NAMES_MAX:
             raise WireError(f"network {name!r} is one more than {NAMES_MAX}")
@@ -244,11 +244,7 @@ class Catalogue:
 
     def publications(self) -> dict[str, bytes]:
         """What this host should be publishing, by name."""
-        return {name: msgspec.msgpack.encode(own) for name, own in self._own.items()}
-
-    def body(self, name: str) -> bytes:
-        """What is known of a name, for saving."""
-        return msgspec.msgpack.encode(self._winners[name])
+        return {name: write(own) for name, own in self._own.items()}
 
     def vni_losers(self) -> list[str]:
         """The networks that have to give up their VNI because an earlier network has it."""
@@ -288,7 +284,13 @@ class Catalogue:
         return True
 
 
-def _decode(body: bytes) -> Description:
+def write(description: Description) -> bytes:
+    """A description as it travels and as it is saved."""
+    return msgspec.msgpack.encode(description)
+
+
+def read(body: bytes) -> Description:
+    """What `write` wrote. Raises WireError for what no vxnet would publish."""
     try:
         description = msgspec.msgpack.decode(body, type=Description)
     except msgspec.DecodeError as error:

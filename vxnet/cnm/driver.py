@@ -5,8 +5,17 @@ from enum import StrEnum
 from typing import Protocol
 
 from vxnet.cnm.model import Endpoint, IpAddress, Network
+from vxnet.errors import StateError
 
-__all__ = ["Attachment", "NetworkDriver", "Scope"]
+__all__ = [
+    "About",
+    "Attachment",
+    "NetworkDriver",
+    "Scope",
+    "read_choice",
+    "read_flag",
+    "refuse_unknown",
+]
 
 
 class Scope(StrEnum):
@@ -24,6 +33,20 @@ class Attachment:
     mtu: int
     gateways: tuple[IpAddress, ...] = ()
     gso_max_bytes: int | None = None
+    own_mac: bool = True  # False: the device's MAC is its parent's
+    on_link_default: bool = False  # the way out needs no gateway: a default route to the device
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """A driver in some words."""
+
+    purpose: str
+    limits: str
+    own_mac: bool
+    own_ip: bool
+    crosses_hosts: bool
+    way_out: str
 
 
 class NetworkDriver(Protocol):
@@ -43,8 +66,25 @@ class NetworkDriver(Protocol):
         """Whether its networks travel by gossip."""
         ...
 
-    def check(self, network: Network) -> None:
-        """Raises StateError where the driver cannot make such a network, naming each option."""
+    @property
+    def uses_vni(self) -> bool:
+        """Whether its networks have a VNI."""
+        ...
+
+    @property
+    def about(self) -> About:
+        """What it is for, for people."""
+        ...
+
+    async def complete(self, network: Network) -> Network:
+        """Fill in what nobody asked for (an MTU of 0, gateways).
+
+        Raises StateError where the driver cannot make such a network, naming each wrong option.
+        """
+        ...
+
+    async def lacks(self) -> str | None:
+        """Why this host cannot run the driver, a sentence; None where it can."""
         ...
 
     async def create_network(self, network: Network) -> None:
@@ -78,3 +118,33 @@ class NetworkDriver(Protocol):
     async def close(self, *, keep_devices: bool) -> None:
         """Let go. Devices that are dead without the daemon are removed, unless they are to stay."""
         ...
+
+
+def refuse_unknown(network: Network, options: frozenset[str]) -> None:
+    """Raises StateError that names each option a driver does not have."""
+    unknown = sorted(set(network.options) - options)
+    if unknown:
+        known = ", ".join(sorted(options)) or "none"
+        raise StateError(
+            f"the {network.driver} driver has no option {', '.join(unknown)}; it has {known}"
+        )
+
+
+def read_flag(network: Network, option: str, *, default: bool) -> bool:
+    """An option that is true or false. Raises StateError for anything else."""
+    text = network.options.get(option)
+    if text is None:
+        return default
+    if text.lower() not in ("true", "false", "on", "off", "1", "0"):
+        raise StateError(f"option {option}={text}: it is true or false")
+    return text.lower() in ("true", "on", "1")
+
+
+def read_choice(network: Network, option: str, choices: tuple[str, ...]) -> str:
+    """An option that is one of some words, the first by default. Raises StateError."""
+    text = network.options.get(option, choices[0])
+    if text not in choices:
+        raise StateError(
+            f"option {option}={text}: it is {', '.join(choices[:-1])} or {choices[-1]}"
+        )
+    return text

@@ -17,6 +17,7 @@ __all__ = [
     "IpNetwork",
     "Network",
     "NetworkId",
+    "PublishedPort",
     "Sandbox",
     "SandboxKind",
     "Subnet",
@@ -100,6 +101,18 @@ class EndpointState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedPort:
+    """A port of the host that leads to one of an endpoint."""
+
+    host_port: int
+    port: int
+    protocol: str = "tcp"  # tcp or udp
+
+    def __str__(self) -> str:
+        return f"{self.host_port}:{self.port}/{self.protocol}"
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A station of a network on this host. `sandbox` and `ifname` are set while it is joined."""
 
@@ -112,6 +125,8 @@ class Endpoint:
     sandbox: Sandbox | None = None
     ifname: str = ""
     created_ms: int = 0
+    published: tuple[PublishedPort, ...] = ()
+    priority: int = 0  # the sandbox's way out leads through the endpoint with the highest
 
     @property
     def ips(self) -> tuple[Ip, ...]:

@@ -4,7 +4,15 @@ import ipaddress
 
 import msgspec
 
-from vxnet.cnm.model import Endpoint, EndpointId, EndpointState, NetworkId, Sandbox, SandboxKind
+from vxnet.cnm.model import (
+    Endpoint,
+    EndpointId,
+    EndpointState,
+    NetworkId,
+    PublishedPort,
+    Sandbox,
+    SandboxKind,
+)
 from vxnet.errors import VxnetError
 from vxnet.wire.addr import format_mac, parse_mac
 
@@ -21,6 +29,8 @@ class _Saved(msgspec.Struct, frozen=True):
     sandbox: tuple[SandboxKind, str] | None
     ifname: str
     created_ms: int
+    published: tuple[tuple[int, int, str], ...] = ()
+    priority: int = 0
 
 
 def write_endpoint(endpoint: Endpoint) -> bytes:
@@ -37,6 +47,8 @@ def write_endpoint(endpoint: Endpoint) -> bytes:
             sandbox=None if sandbox is None else (sandbox.kind, sandbox.value),
             ifname=endpoint.ifname,
             created_ms=endpoint.created_ms,
+            published=tuple((p.host_port, p.port, p.protocol) for p in endpoint.published),
+            priority=endpoint.priority,
         )
     )
 
@@ -55,6 +67,8 @@ def read_endpoint(value: bytes) -> Endpoint:
             sandbox=None if saved.sandbox is None else Sandbox(*saved.sandbox),
             ifname=saved.ifname,
             created_ms=saved.created_ms,
+            published=tuple(PublishedPort(*port) for port in saved.published),
+            priority=saved.priority,
         )
     except (msgspec.DecodeError, VxnetError) as error:
         raise ValueError(str(error)) from None

@@ -130,6 +130,8 @@ class MemoryControl:
         )
 
     def _others(self) -> "list[MemoryControl]":
+        if not self.running:
+            return []
         return [plane for plane in self._cluster.planes if plane is not self and plane.running]
 
     def _everything(self) -> list[Event]:

@@ -23,18 +23,30 @@ from vxnet.control.gossip import GossipControl
 from vxnet.control.history import History
 from vxnet.control.keyfile import read_keys
 from vxnet.control.rotation import Rotation
+from vxnet.convergence import Convergence
 from vxnet.daemon.journal import Journal
 from vxnet.datapath.base import Datapath, Peer
 from vxnet.datapath.select import select
+from vxnet.drivers.bridge import BridgeDriver
+from vxnet.drivers.chooser import DriverChooser
+from vxnet.drivers.host import HostDriver
+from vxnet.drivers.ipvlan import IpvlanDriver
+from vxnet.drivers.macvlan import MacvlanDriver
+from vxnet.drivers.none import NoneDriver
 from vxnet.drivers.overlay import OverlayDriver
+from vxnet.drivers.remote import RemoteDriver
 from vxnet.endpoints import Endpoints
 from vxnet.errors import HostError, VxnetError
 from vxnet.forwarding import Forwarding
-from vxnet.host.base import Underlay
+from vxnet.host.base import HostNetwork, Underlay
+from vxnet.host.firewall import NftFirewall
+from vxnet.host.links import NetlinkLinks
 from vxnet.host.namespace import run_inside
 from vxnet.host.netlink import NetlinkHost
+from vxnet.host.plugins import find_plugin
 from vxnet.host.store import open_store
 from vxnet.link.tap import Tap
+from vxnet.network_table import NetworkTable
 from vxnet.networks import NetworkRequest, Networks
 from vxnet.plumbing import Plumbing
 from vxnet.recovery import Recoverer
@@ -58,8 +70,10 @@ class Daemon:
     control: GossipControl
     forwarding: Forwarding
     networks: Networks
+    convergence: Convergence
     endpoints: Endpoints
     recoverer: Recoverer
+    bridge: BridgeDriver
 
     async def apply(self, settings: Settings, changed: AbstractSet[str]) -> None:
         """Take over what may change while running."""
@@ -99,24 +113,35 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     history = History(_now_ms)
     control.subscribe(history.hear)
     forwarding = Forwarding(datapath, control)
-    overlay = OverlayDriver(forwarding, _open_tap, settings.vxlan.gso_max_bytes)
-    random = SystemRandom()
-    networks = Networks(
-        control,
+    overlay = OverlayDriver(
         forwarding,
-        {overlay.name: overlay},
-        host,
-        store,
+        _open_tap,
         mtu_max=underlay.mtu - OVERHEAD_BYTES[len(vtep.ip)],
-        now_ms=_now_ms,
-        random=random,
+        gso_max_bytes=settings.vxlan.gso_max_bytes,
     )
+    links = NetlinkLinks()
+    bridge = BridgeDriver(links, NftFirewall(_table_name(settings.node.name)))
+    drivers = DriverChooser(
+        (
+            overlay,
+            bridge,
+            MacvlanDriver(links),
+            IpvlanDriver(links),
+            HostDriver(host),
+            NoneDriver(),
+        ),
+        partial(_find_remote, host),
+    )
+    random = SystemRandom()
+    table = NetworkTable(control, store, drivers)
+    convergence = Convergence(table, control, now_ms=_now_ms, random=random)
     addresses = Addresses(control)
+    networks = Networks(table, control, forwarding, addresses, host, now_ms=_now_ms)
     registry = Registry(store)
     plumbing = Plumbing(networks, registry, host)
-    recoverer = Recoverer(networks, addresses, registry, plumbing)
+    recoverer = Recoverer(table, addresses, registry, plumbing)
     endpoints = Endpoints(
-        networks, addresses, registry, plumbing, host, now_ms=_now_ms, random=random
+        table, networks, addresses, registry, plumbing, host, now_ms=_now_ms, random=random
     )
     identity = Identity(
         name=settings.node.name,
@@ -138,6 +163,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         port_of=overlay.port_of,
         alarms=journal.alarms,
         control_counters=control.counters,
+        bad_records=lambda: convergence.bad_records,
         clock=loop.time,
         past=history,
     )
@@ -157,7 +183,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     await recoverer.load(_report)
     stack.push_async_callback(api.close)
     await api.start()
-    return Daemon(identity, datapath, control, forwarding, networks, endpoints, recoverer)
+    return Daemon(
+        identity, datapath, control, forwarding, networks, convergence, endpoints, recoverer, bridge
+    )
 
 
 async def _underlay(settings: Settings, host: NetlinkHost) -> Underlay:
@@ -202,6 +230,16 @@ def _peers(wanted: NetworkSettings, port: int) -> tuple[Peer, ...]:
 
 def _seeds(settings: Settings) -> list[tuple[str, int]]:
     return [parse_host_port(seed, settings.gossip.port) for seed in settings.gossip.seeds]
+
+
+def _find_remote(host: HostNetwork, name: str) -> RemoteDriver | None:
+    plugin = find_plugin(name)
+    return None if plugin is None else RemoteDriver(name, plugin, host)
+
+
+def _table_name(node: str) -> str:
+    """Two daemons on one machine, in one namespace, have a table each."""
+    return "vxnet_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in node)
 
 
 async def _open_tap(path: str | None, name: str) -> Tap:

@@ -45,7 +45,7 @@ async def _serve(path: Path, settings: Settings) -> None:
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         async with asyncio.TaskGroup() as tasks:
             work = [
-                tasks.create_task(daemon.networks.run(_report)),
+                tasks.create_task(daemon.convergence.run(_report)),
                 tasks.create_task(_tend(daemon)),
                 tasks.create_task(_reload(path, settings, daemon, reload)),
             ]

@@ -1,10 +1,10 @@
 """The overlay driver: one Ethernet across all hosts, a TAP an endpoint, VXLAN between them."""
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
+from typing import Final, Protocol
 
-from vxnet.cnm.driver import Attachment, Scope
+from vxnet.cnm.driver import About, Attachment, Scope, read_choice, read_flag, refuse_unknown
 from vxnet.cnm.model import Endpoint, EndpointId, Network, device_name
 from vxnet.datapath.base import Port, Segment
 from vxnet.errors import StateError
@@ -30,7 +30,10 @@ LinkOpener = Callable[[str | None, str], Awaitable[Tap]]
 The device stays when the link is closed. Raises HostError where the system refuses.
 """
 
-OPTIONS = frozenset({"learning", "flood_unknown", "suppress_neighbours", "vlan", "strict_reserved"})
+MTU_MIN: Final = 576
+OPTIONS: Final = frozenset(
+    {"learning", "flood_unknown", "suppress_neighbours", "vlan", "strict_reserved"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +51,39 @@ class OverlayDriver:
     name = "overlay"
     scope = Scope.GLOBAL
 
-    def __init__(self, forwarding: Forwarding, open_link: LinkOpener, gso_max_bytes: int) -> None:
+    uses_vni = True
+    about = About(
+        purpose="one Ethernet across all hosts, VXLAN between them",
+        limits="carried by the daemon; the MTU is the underlay's less 50 octets (70 over IPv6)",
+        own_mac=True,
+        own_ip=True,
+        crosses_hosts=True,
+        way_out="none of its own; give the network a gateway, or the sandbox a bridge endpoint",
+    )
+
+    def __init__(
+        self, forwarding: Forwarding, open_link: LinkOpener, *, mtu_max: int, gso_max_bytes: int
+    ) -> None:
+        """`mtu_max` is what the underlay leaves for inner IP packets."""
         self._forwarding = forwarding
         self._open_link = open_link
+        self._mtu_max = mtu_max
         self._gso_max_bytes = gso_max_bytes
         self._plugs: dict[EndpointId, _Plug] = {}
         self._last_port = 0
 
-    def check(self, network: Network) -> None:
+    async def lacks(self) -> str | None:
+        return None
+
+    async def complete(self, network: Network) -> Network:
         _segment(network, _vni(network))
+        mtu = network.mtu or self._mtu_max
+        if not MTU_MIN <= mtu <= self._mtu_max:
+            raise StateError(
+                f"an MTU of {mtu} does not fit: the underlay leaves {self._mtu_max} for inner "
+                f"packets, and {MTU_MIN} is the least"
+            )
+        return replace(network, mtu=mtu)
 
     async def create_network(self, network: Network) -> None:
         """A host carries a network from its first endpoint on, so there is nothing to make yet."""
@@ -138,30 +165,14 @@ def _vni(network: Network) -> Vni:
 
 def _segment(network: Network, vni: Vni) -> Segment:
     """The network as the datapath knows it. Raises StateError for options that it has not."""
-    unknown = sorted(set(network.options) - OPTIONS)
-    if unknown:
-        raise StateError(
-            f"the overlay driver has no option {', '.join(unknown)}; "
-            f"it has {', '.join(sorted(OPTIONS))}"
-        )
-    vlan = network.options.get("vlan", "drop")
-    if vlan not in ("drop", "transparent"):
-        raise StateError(f"option vlan={vlan}: it is drop or transparent")
+    refuse_unknown(network, OPTIONS)
+    vlan = read_choice(network, "vlan", ("drop", "transparent"))
     return Segment(
         vni,
         network.mtu,
-        learning=_flag(network, "learning", default=True),
-        flood_unknown=_flag(network, "flood_unknown", default=True),
-        suppress_neighbours=_flag(network, "suppress_neighbours", default=True),
+        learning=read_flag(network, "learning", default=True),
+        flood_unknown=read_flag(network, "flood_unknown", default=True),
+        suppress_neighbours=read_flag(network, "suppress_neighbours", default=True),
         vlan_transparent=vlan == "transparent",
-        strict_reserved=_flag(network, "strict_reserved", default=False),
+        strict_reserved=read_flag(network, "strict_reserved", default=False),
     )
-
-
-def _flag(network: Network, option: str, *, default: bool) -> bool:
-    text = network.options.get(option)
-    if text is None:
-        return default
-    if text.lower() not in ("true", "false", "on", "off", "1", "0"):
-        raise StateError(f"option {option}={text}: it is true or false")
-    return text.lower() in ("true", "on", "1")

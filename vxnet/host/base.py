@@ -7,7 +7,21 @@ from typing import Protocol
 from vxnet.cnm.model import IpAddress, IpInterface, IpNetwork
 from vxnet.wire.addr import Mac
 
-__all__ = ["HostNetwork", "Interface", "Row", "Store", "Underlay"]
+__all__ = [
+    "Bridge",
+    "Firewall",
+    "HostNetwork",
+    "Interface",
+    "Ipvlan",
+    "LinkSpec",
+    "Links",
+    "Macvlan",
+    "Row",
+    "Store",
+    "Underlay",
+    "Veth",
+    "Vlan",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,12 +29,13 @@ class Interface:
     """What a device shall be inside its sandbox. `gateways` become default routes there."""
 
     name: str
-    mac: Mac
-    mtu: int
+    mac: Mac | None  # None: as it is
+    mtu: int  # 0: as it is
     addresses: tuple[IpInterface, ...] = ()
     gateways: tuple[IpAddress, ...] = ()
     gso_max_bytes: int | None = None
     alias: str = ""  # goes with the device wherever it is moved
+    on_link_default: bool = False  # default routes to the device, without a gateway
     metric: int = 1024  # of the default routes: the lowest one of a sandbox is its way out
 
 
@@ -58,12 +73,110 @@ class HostNetwork(Protocol):
         """
         ...
 
+    async def is_own(self, path: str) -> bool:
+        """Whether a sandbox is the namespace the daemon runs in."""
+        ...
+
+    async def take_back(self, path: str, name: str, alias: str) -> None:
+        """Move a device out of a sandbox, under the name it had on the host. Idempotent."""
+        ...
+
     async def place(self, device: str, path: str, interface: Interface) -> None:
         """Move a device of this host into a sandbox and make it what `interface` says, and up.
 
         Raises StateError where the sandbox is missing, or the name or an address is taken in it;
         HostError where the system refuses. After an error the device is in either namespace.
         """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """A kernel bridge with addresses of its own."""
+
+    name: str
+    mtu: int
+    addresses: tuple[IpInterface, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Veth:
+    """A pair of devices: `name` on a bridge, `peer` to be moved. Isolated ports do not meet."""
+
+    name: str
+    peer: str
+    bridge: str
+    mtu: int
+    isolated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Macvlan:
+    """A device with a MAC of its own on its parent's segment."""
+
+    name: str
+    parent: str
+    mode: str  # bridge, private, vepa or passthru
+
+
+@dataclass(frozen=True, slots=True)
+class Ipvlan:
+    """A device with addresses of its own behind its parent's MAC."""
+
+    name: str
+    parent: str
+    mode: str  # l2, l3 or l3s
+
+
+@dataclass(frozen=True, slots=True)
+class Vlan:
+    """An IEEE 802.1Q sub-interface."""
+
+    name: str
+    parent: str
+    vlan_id: int
+
+
+LinkSpec = Bridge | Veth | Macvlan | Ipvlan | Vlan
+
+
+class Links(Protocol):
+    """Makes and removes kernel devices. Raises StateError for a parent that is not there."""
+
+    async def add(self, link: LinkSpec) -> None:
+        """Make a device, and bring it up where it stays on the host. Idempotent."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Remove a device and what hangs on it. Idempotent."""
+        ...
+
+    async def parent(self, name: str) -> Underlay:
+        """A device of this host with its MTU."""
+        ...
+
+    async def set_forwarding(self) -> None:
+        """Have the host route between its devices."""
+        ...
+
+    async def lacks(self, kind: str) -> str | None:
+        """Why this kernel cannot make such devices (bridge, macvlan, …); None where it can."""
+        ...
+
+
+class Firewall(Protocol):
+    """A table of rules of our own."""
+
+    async def replace(self, chains: str) -> None:
+        """Have exactly these chains, all at once. Raises HostError where the kernel refuses."""
+        ...
+
+    async def remove(self) -> None:
+        """Have no table. Idempotent."""
+        ...
+
+    async def restore(self) -> bool:
+        """Put the chains back where somebody changed them; says whether that was so."""
         ...
 
 

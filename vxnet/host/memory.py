@@ -6,7 +6,9 @@ from vxnet.cnm.model import IpAddress, IpNetwork
 from vxnet.errors import HostError, StateError
 from vxnet.host.base import Interface, Row, Underlay
 
-__all__ = ["MemoryHost", "MemoryStore"]
+OWN = "/proc/1/ns/net"
+
+__all__ = ["OWN", "MemoryHost", "MemoryStore"]
 
 
 class MemoryHost:
@@ -42,6 +44,13 @@ class MemoryHost:
             interface = self.sandboxes[path].get(name)
             if interface is not None and interface.alias == alias:
                 del self.sandboxes[path][name]
+
+    async def is_own(self, path: str) -> bool:
+        await self.check_sandbox(path)
+        return path == OWN
+
+    async def take_back(self, path: str, name: str, alias: str) -> None:
+        await self.remove(path, name, alias)
 
     async def place(self, device: str, path: str, interface: Interface) -> None:
         await self.check_sandbox(path)

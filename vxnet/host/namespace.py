@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from vxnet.errors import HostError, StateError
 
-__all__ = ["open_namespace", "run_inside"]
+__all__ = ["open_namespace", "run_inside", "run_outside"]
 
 CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
 NS_GET_NSTYPE: Final = 0xB703  # linux/nsfs.h: _IO(0xb7, 3)
@@ -42,11 +42,31 @@ def open_namespace(path: str) -> Iterator[int]:
 
 
 async def run_inside(path: str | None, work: Callable[[], T]) -> T:
-    """Call `work` in a thread of its own, inside the namespace (None: this process's).
+    """Call `work` in a thread of its own, inside the namespace (None: this process's)."""
 
-    The thread ends with the work: setns(2) binds a thread, and one that could not come back would
-    be worse than none.
-    """
+    def enter_and_work() -> T:
+        if path is not None:
+            with open_namespace(path) as fd:
+                _enter(fd, path)
+        return work()
+
+    return await _in_a_thread(enter_and_work)
+
+
+async def run_outside(work: Callable[[], T]) -> T:
+    """Call `work` in a thread of its own, inside a namespace that is gone with it."""
+
+    def leave_and_work() -> T:
+        if _libc().unshare(CLONE_NEWNET) != 0:
+            reason = os.strerror(ctypes.get_errno())
+            raise HostError(f"a network namespace cannot be made: {reason}")
+        return work()
+
+    return await _in_a_thread(leave_and_work)
+
+
+async def _in_a_thread(work: Callable[[], T]) -> T:
+    """The thread ends with the work: setns(2) binds it, and it need not find the way back."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
 
@@ -61,9 +81,6 @@ async def run_inside(path: str | None, work: Callable[[], T]) -> T:
     def run() -> None:
         result, failure = None, None
         try:
-            if path is not None:
-                with open_namespace(path) as fd:
-                    _enter(fd, path)
             result = work()
         except BaseException as error:  # carried to whoever awaits
             failure = error

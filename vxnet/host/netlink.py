@@ -9,6 +9,7 @@ import ipaddress
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from vxnet.host.base import Interface, Underlay
 from vxnet.host.namespace import open_namespace, run_inside
 from vxnet.wire.addr import format_mac
 
-__all__ = ["NetlinkHost"]
+__all__ = ["NetlinkHost", "index_of", "netlink"]
 
 RTN_UNICAST: Final = 1  # linux/rtnetlink.h
 IFA_F_NODAD: Final = 0x02  # linux/if_addr.h; nobody else has an address that vxnet handed out
@@ -50,6 +51,15 @@ class NetlinkHost:
             aliases = {alias, ""} if path is None else {alias}
             await run_inside(path, lambda: _remove(path or "this host", name, aliases))
 
+    async def is_own(self, path: str) -> bool:
+        with open_namespace(path) as fd:
+            there, here = os.fstat(fd), os.stat("/proc/self/ns/net")
+            return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    async def take_back(self, path: str, name: str, alias: str) -> None:
+        with suppress(StateError):
+            await run_inside(path, partial(_give_back, path, name, alias, os.getpid()))
+
     async def place(self, device: str, path: str, interface: Interface) -> None:
         await run_inside(path, lambda: _check_free(path, interface))
         await run_inside(None, lambda: _move(device, path, interface))
@@ -57,7 +67,7 @@ class NetlinkHost:
 
 
 @contextmanager
-def _netlink(doing: str) -> Iterator[Any]:
+def netlink(doing: str) -> Iterator[Any]:
     """A netlink socket in this thread's namespace; what the kernel refuses becomes a sentence."""
     try:
         with IPRoute() as socket:
@@ -71,7 +81,7 @@ def _netlink(doing: str) -> Iterator[Any]:
 
 
 def _underlay(address: IpAddress) -> Underlay:
-    with _netlink("the addresses of this host cannot be read") as socket:
+    with netlink("the addresses of this host cannot be read") as socket:
         found = []
         for message in socket.get_addr():
             text = message.get("IFA_LOCAL") or message.get("IFA_ADDRESS")
@@ -89,7 +99,7 @@ def _underlay(address: IpAddress) -> Underlay:
 
 def _prefixes() -> list[IpNetwork]:
     found: set[IpNetwork] = set()
-    with _netlink("the routes of this host cannot be read") as socket:
+    with netlink("the routes of this host cannot be read") as socket:
         for message in socket.get_addr():
             address = message.get("IFA_LOCAL") or message.get("IFA_ADDRESS")
             found.add(ipaddress.ip_interface(f"{address}/{message['prefixlen']}").network)
@@ -102,8 +112,8 @@ def _prefixes() -> list[IpNetwork]:
 
 def _check_free(path: str, interface: Interface) -> None:
     """Refuse before anything is touched. Runs inside the sandbox."""
-    with _netlink(f"{path} cannot be looked into") as socket:
-        if _index(socket, interface.name) is not None:
+    with netlink(f"{path} cannot be looked into") as socket:
+        if index_of(socket, interface.name) is not None:
             raise StateError(
                 f"{path} already has an interface {interface.name}; choose another with --ifname"
             )
@@ -117,31 +127,51 @@ def _check_free(path: str, interface: Interface) -> None:
 
 def _alias_of(where: str, name: str) -> str | None:
     """The alias of a device, "" where it has none; None where there is no such device."""
-    with _netlink(f"{where} cannot be looked into") as socket:
-        index = _index(socket, name)
+    with netlink(f"{where} cannot be looked into") as socket:
+        index = index_of(socket, name)
         if index is None:
             return None
         (link,) = socket.get_links(index)
-        return link.get("IFLA_IFALIAS") or ""
+        alias: str = link.get("IFLA_IFALIAS") or ""
+        return alias.rpartition(" ")[0]
 
 
 def _remove(where: str, name: str, aliases: set[str]) -> None:
     if _alias_of(where, name) in aliases:
-        with _netlink(f"{name} cannot be removed from {where}") as socket:
-            index = _index(socket, name)
+        with netlink(f"{name} cannot be removed from {where}") as socket:
+            index = index_of(socket, name)
             if index is not None:
                 socket.link("del", index=index)
 
 
+def _give_back(path: str, name: str, alias: str, pid: int) -> None:
+    """Set a device down, and move it to where the daemon is. Runs inside the sandbox."""
+    with netlink(f"{name} cannot be taken out of {path}") as socket:
+        index = index_of(socket, name)
+        if index is None:
+            return
+        (link,) = socket.get_links(index)
+        found, _, device = (link.get("IFLA_IFALIAS") or "").rpartition(" ")
+        if found == alias:
+            socket.link("set", index=index, state="down")
+            socket.link("set", index=index, ifname=device)
+            socket.link("set", index=index, net_ns_pid=pid)
+
+
 def _move(device: str, path: str, interface: Interface) -> None:
     """Set what only this side may set, and hand the device over. Runs in our namespace."""
-    with open_namespace(path) as fd, _netlink(f"{device} cannot be moved to {path}") as socket:
-        index = _index(socket, device)
+    with open_namespace(path) as fd, netlink(f"{device} cannot be moved to {path}") as socket:
+        index = index_of(socket, device)
         if index is None:
             raise HostError(f"the device {device} is gone; somebody removed it")
-        settings: dict[str, Any] = {"mtu": interface.mtu, "address": format_mac(interface.mac)}
+        settings: dict[str, Any] = {}
+        if interface.mtu:
+            settings["mtu"] = interface.mtu
+        if interface.mac is not None:
+            settings["address"] = format_mac(interface.mac)
         if interface.alias:
-            settings["ifalias"] = interface.alias
+            # What it was called here comes after the alias, so that it can be called so again.
+            settings["ifalias"] = f"{interface.alias} {device}"
         if interface.gso_max_bytes is not None:
             settings["gso_max_size"] = interface.gso_max_bytes
         socket.link("set", index=index, **settings)
@@ -150,8 +180,8 @@ def _move(device: str, path: str, interface: Interface) -> None:
 
 def _settle(device: str, path: str, interface: Interface) -> None:
     """Name it, address it, bring it up. Runs inside the sandbox."""
-    with _netlink(f"{interface.name} cannot be set up in {path}") as socket:
-        index = _index(socket, device)
+    with netlink(f"{interface.name} cannot be set up in {path}") as socket:
+        index = index_of(socket, device)
         if index is None:
             raise HostError(f"the device {device} did not arrive in {path}")
         socket.link("set", index=index, ifname=interface.name)
@@ -160,6 +190,12 @@ def _settle(device: str, path: str, interface: Interface) -> None:
         socket.link("set", index=index, state="up")
         for gateway in interface.gateways:
             _add_default_route(socket, index, gateway, interface.metric)
+        if interface.on_link_default:
+            for version in sorted({address.version for address in interface.addresses}):
+                family = AF_INET if version == 4 else AF_INET6
+                socket.route(
+                    "add", family=family, dst="default", oif=index, priority=interface.metric
+                )
 
 
 def _add_address(socket: Any, index: int, address: IpInterface) -> None:
@@ -185,6 +221,7 @@ def _add_default_route(socket: Any, index: int, gateway: IpAddress, metric: int)
     )
 
 
-def _index(socket: Any, name: str) -> int | None:
+def index_of(socket: Any, name: str) -> int | None:
+    """The number of the device of this name in the socket's namespace."""
     found: list[int] = socket.link_lookup(ifname=name)
     return found[0] if found else None

@@ -1,0 +1,210 @@
+"""The bridge driver: endpoints of one host on a kernel bridge, with a way out and published ports."""
+
+import ipaddress
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from vxnet.cnm.driver import About, Attachment, Scope, read_flag, refuse_unknown
+from vxnet.cnm.model import Endpoint, EndpointId, IpAddress, Network, NetworkId, Subnet, device_name
+from vxnet.errors import StateError
+from vxnet.host.base import Bridge, Firewall, Links, Veth
+
+__all__ = ["BridgeDriver"]
+
+OPTIONS: Final = frozenset({"internal", "icc"})
+MTU: Final = 1500
+PORTS: Final = range(1, 65_536)
+
+
+class BridgeDriver:
+    """Networks of this host alone. The rules of all of them are one table, replaced as a whole."""
+
+    name = "bridge"
+    scope = Scope.LOCAL
+    uses_vni = False
+    about = About(
+        purpose="containers of one host, with NAT to the outside and published ports",
+        limits="one host; the host routes (ip_forward is set)",
+        own_mac=True,
+        own_ip=True,
+        crosses_hosts=False,
+        way_out="NAT through the host, unless the network is internal",
+    )
+
+    def __init__(self, links: Links, firewall: Firewall) -> None:
+        self._links = links
+        self._firewall = firewall
+        self._networks: dict[NetworkId, Network] = {}
+        self._endpoints: dict[EndpointId, Endpoint] = {}
+
+    async def lacks(self) -> str | None:
+        return await self._links.lacks("bridge") or await self._links.lacks("veth")
+
+    async def complete(self, network: Network) -> Network:
+        refuse_unknown(network, OPTIONS)
+        for option in OPTIONS:
+            read_flag(network, option, default=False)
+        subnets = tuple(
+            subnet if subnet.gateway is not None else replace(subnet, gateway=_first(subnet))
+            for subnet in network.subnets
+        )
+        return replace(network, mtu=network.mtu or MTU, subnets=subnets)
+
+    async def create_network(self, network: Network) -> None:
+        await self._links.add(Bridge(_bridge(network), network.mtu, _gateways(network)))
+        if not _is_internal(network):
+            await self._links.set_forwarding()
+        self._networks[network.id] = network
+        try:
+            await self._apply()
+        except BaseException:
+            del self._networks[network.id]
+            await self._links.remove(_bridge(network))
+            raise
+
+    async def delete_network(self, network: Network) -> None:
+        self._networks.pop(network.id, None)
+        await self._apply()
+        await self._links.remove(_bridge(network))
+
+    async def create_endpoint(self, network: Network, endpoint: Endpoint) -> None:
+        self._check_ports(network, endpoint)
+        isolated = not read_flag(network, "icc", default=True)
+        veth = Veth(
+            _port(endpoint), device_name(endpoint.id), _bridge(network), network.mtu, isolated
+        )
+        try:
+            await self._links.add(veth)
+        except BaseException:
+            await self._links.remove(_port(endpoint))
+            raise
+
+    async def delete_endpoint(self, network: Network, endpoint: Endpoint) -> None:
+        await self._links.remove(_port(endpoint))
+
+    async def join(self, network: Network, endpoint: Endpoint) -> Attachment:
+        self._endpoints[endpoint.id] = endpoint
+        if endpoint.published:
+            await self._apply()
+        internal = _is_internal(network)
+        gateways = () if internal else tuple(address.ip for address in _gateways(network))
+        return Attachment(device_name(endpoint.id), network.mtu, gateways)
+
+    async def leave(self, network: Network, endpoint: Endpoint) -> None:
+        if self._endpoints.pop(endpoint.id, None) is not None and endpoint.published:
+            await self._apply()
+
+    async def adopt(self, network: Network, endpoint: Endpoint) -> None:
+        """The kernel carried on by itself."""
+
+    async def close(self, *, keep_devices: bool) -> None:
+        """The kernel carries on by itself."""
+
+    async def restore(self) -> bool:
+        """Put the rules back where somebody flushed them; says whether that was so."""
+        return await self._firewall.restore()
+
+    def _check_ports(self, network: Network, endpoint: Endpoint) -> None:
+        if endpoint.published and _is_internal(network):
+            raise StateError(f"network {network.name} is internal; nothing of it can be published")
+        for other in self._endpoints.values():
+            taken = {(p.host_port, p.protocol) for p in other.published}
+            for port in endpoint.published:
+                if other.id != endpoint.id and (port.host_port, port.protocol) in taken:
+                    raise StateError(
+                        f"port {port.host_port}/{port.protocol} of this host is published by "
+                        f"endpoint {other.name}"
+                    )
+
+    async def _apply(self) -> None:
+        if self._networks:
+            await self._firewall.replace(rules(self._networks.values(), self._endpoints.values()))
+        else:
+            await self._firewall.remove()
+
+
+def rules(networks: Iterable[Network], endpoints: Iterable[Endpoint]) -> str:
+    """The chains for these networks, in nft's language."""
+    networks = list(networks)
+    by_id = {network.id: network for network in networks}
+    bridges = ", ".join(f'"{_bridge(network)}"' for network in networks)
+    isolate = [
+        f"iifname {{ {bridges} }} oifname {{ {bridges} }} ct status dnat accept",
+        *(
+            f'iifname "{_bridge(n)}" oifname {{ {bridges} }} oifname != "{_bridge(n)}" drop'
+            for n in networks
+        ),
+    ]
+    internal = [n for n in networks if _is_internal(n)]
+    isolate += [f'iifname "{_bridge(n)}" oifname != "{_bridge(n)}" drop' for n in internal]
+    isolate += [f'oifname "{_bridge(n)}" iifname != "{_bridge(n)}" drop' for n in internal]
+    outward = [
+        f'{_family(s)} saddr {s.prefix} oifname != "{_bridge(n)}" masquerade'
+        for n in networks
+        if not _is_internal(n)
+        for s in n.subnets
+    ]
+    # A station that asks for its own host's published port is answered through the host, too.
+    hairpin = [
+        f'iifname "{_bridge(n)}" oifname "{_bridge(n)}" ct status dnat masquerade' for n in networks
+    ]
+    published = [rule for e in endpoints if e.network in by_id for rule in _publish(e)]
+    return "\n".join(
+        (
+            _chain("forward", "type filter hook forward priority filter", isolate),
+            _chain("postrouting", "type nat hook postrouting priority srcnat", outward + hairpin),
+            _chain("prerouting", "type nat hook prerouting priority dstnat", published),
+            _chain("output", "type nat hook output priority -100", published),
+        )
+    )
+
+
+def _publish(endpoint: Endpoint) -> Iterator[str]:
+    for port in endpoint.published:
+        for address in endpoint.addresses:
+            family = "ip" if address.version == 4 else "ip6"
+            loopback = "127.0.0.0/8" if address.version == 4 else "::1"
+            target = (
+                f"{address.ip}:{port.port}" if family == "ip" else f"[{address.ip}]:{port.port}"
+            )
+            yield (
+                f"fib daddr type local {family} daddr != {loopback} "
+                f"{port.protocol} dport {port.host_port} dnat {family} to {target}"
+            )
+
+
+def _chain(name: str, hook: str, lines: list[str]) -> str:
+    body = "".join(f"    {line}\n" for line in lines)
+    return f"  chain {name} {{\n    {hook}; policy accept;\n{body}  }}"
+
+
+def _family(subnet: Subnet) -> str:
+    return "ip" if subnet.prefix.version == 4 else "ip6"
+
+
+def _first(subnet: Subnet) -> IpAddress:
+    prefix = subnet.prefix
+    if prefix.num_addresses < 4:
+        raise StateError(f"the subnet {prefix} is too small for a gateway and a station")
+    return prefix.network_address + 1
+
+
+def _gateways(network: Network) -> tuple[ipaddress.IPv4Interface | ipaddress.IPv6Interface, ...]:
+    return tuple(
+        ipaddress.ip_interface(f"{s.gateway}/{s.prefix.prefixlen}")
+        for s in network.subnets
+        if s.gateway is not None
+    )
+
+
+def _is_internal(network: Network) -> bool:
+    return read_flag(network, "internal", default=False)
+
+
+def _bridge(network: Network) -> str:
+    return f"vxb{network.id[:12]}"
+
+
+def _port(endpoint: Endpoint) -> str:
+    return f"vxp{endpoint.id[:12]}"
