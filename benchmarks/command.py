@@ -17,13 +17,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 from benchmarks import tables
 from benchmarks.bed import sweep
 from benchmarks.catalogue import PEERS, QUESTIONS
-from benchmarks.install import install, lacking_tools
+from benchmarks.install import TOOLS, install, lacking_tools
 from benchmarks.lock import alone
 from benchmarks.peers.base import Peer
 from benchmarks.questions.base import Question
+from benchmarks.report import OVERLAYS, About
 from benchmarks.report import write as write_report
 from benchmarks.results import Results
-from benchmarks.runner import begin, carry_out
+from benchmarks.runner import Stage, begin, carry_out, two_ends
 from vxnet.errors import ConfigError, HostError, VxnetError
 
 __all__ = ["Preset", "app"]
@@ -59,9 +60,13 @@ class Preset:
     questions: Sequence[str] = ()
     rounds: int = 5
     seconds: int = 4
+    quick_peers: Sequence[str] = ()
     quick_questions: Sequence[str] = ()
     quick_rounds: int = 3
     quick_seconds: int = 2
+    stage: Stage = two_ends
+    tools: Sequence[str] = TOOLS
+    about: About = OVERLAYS
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,7 @@ class _Wish:
     seconds: int
     baseline: str
     command: str
+    stage: Stage
 
 
 class _Named(Protocol):
@@ -127,16 +133,18 @@ def app(preset: Preset) -> Callable[[], None]:
         status = 0
         with _complaints():
             if earlier is None:
+                invited = peer or (preset.quick_peers if quick else ()) or preset.peers
                 asked = question or (preset.quick_questions if quick else ()) or preset.questions
                 wish = _Wish(
-                    peers=_chosen(preset.known_peers, peer or preset.peers, "peer"),
+                    peers=_chosen(preset.known_peers, invited, "peer"),
                     questions=_chosen(preset.known_questions, asked, "question"),
                     rounds=rounds or (preset.quick_rounds if quick else preset.rounds),
                     seconds=seconds or (preset.quick_seconds if quick else preset.seconds),
                     baseline=preset.known_peers[0].name,
                     command=shlex.join(["python", "-m", preset.module, *sys.argv[1:]]),
+                    stage=preset.stage,
                 )
-                _check_host()
+                _check_host(preset.tools)
                 if with_install:
                     for problem in install(wish.peers):
                         console.print(problem, markup=False)
@@ -145,7 +153,7 @@ def app(preset: Preset) -> Callable[[], None]:
                 results = Results.load(earlier)
             _tell(results, json, markdown)
             if report is not None:
-                write_report(results, report)
+                write_report(results, report, preset.about)
         raise typer.Exit(status)
 
     main.__doc__ = preset.help
@@ -172,10 +180,10 @@ def _chosen(known: Iterable[N], names: Sequence[str], kind: str) -> list[N]:
     return [by_name[name] for name in names] if names else list(by_name.values())
 
 
-def _check_host() -> None:
+def _check_host(tools: Sequence[str]) -> None:
     if os.geteuid() != 0:
         raise HostError("the benchmark makes network namespaces; run it as root")
-    if (lack := lacking_tools()) is not None:
+    if (lack := lacking_tools(tools)) is not None:
         raise HostError(lack)
 
 
@@ -198,6 +206,7 @@ def _measure(wish: _Wish) -> tuple[Results, int]:
                 wish.questions,
                 results,
                 lambda what, share: progress.update(task, description=what, completed=share),
+                wish.stage,
             )
         except KeyboardInterrupt:
             return results, INTERRUPTED

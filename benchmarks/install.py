@@ -10,15 +10,24 @@ from benchmarks.peers.base import Peer
 from benchmarks.process import run
 from vxnet.errors import HostError
 
-__all__ = ["apt_get", "find", "go_install", "has_go", "install", "lacking", "lacking_tools"]
+__all__ = [
+    "TOOLS",
+    "apt_get",
+    "find",
+    "go_install",
+    "has_go",
+    "install",
+    "lacking",
+    "lacking_tools",
+]
 
 TOOLS = ("ip", "iperf3", "nsenter", "ping", "python3", "setpriv")
 PATIENCE_S = 900
 
 
-def lacking_tools() -> str | None:
-    """A sentence about the traffic tools that are not there; None when all are."""
-    absent = [name for name in TOOLS if shutil.which(name) is None]
+def lacking_tools(tools: Sequence[str] = TOOLS) -> str | None:
+    """A sentence about those of the tools that are not there; None when all are."""
+    absent = [name for name in tools if shutil.which(name) is None]
     if not absent:
         return None
     return f"the benchmark needs {', '.join(absent)}; scripts/setup bench installs them"

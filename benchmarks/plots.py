@@ -47,10 +47,10 @@ def bars(results: Results, metrics: Sequence[Metric]) -> bytes | None:
     return picture.getvalue()
 
 
-def headline(results: Results) -> bytes | None:
-    """The picture of the README."""
+def headline(results: Results, keys: Sequence[str] = HEADLINE) -> bytes | None:
+    """The picture a visitor sees first: these metrics, as far as there are answers."""
     by_key = {metric.key: metric for metric in results.metrics}
-    return bars(results, [by_key[key] for key in HEADLINE if key in by_key])
+    return bars(results, [by_key[key] for key in keys if key in by_key])
 
 
 def _answers(results: Results, metric: Metric) -> dict[str, Summary]:

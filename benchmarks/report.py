@@ -2,13 +2,14 @@
 
 import base64
 import html
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import plots, tables
 from benchmarks.results import Results
 
-__all__ = ["page", "write"]
+__all__ = ["OVERLAYS", "About", "page", "write"]
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
@@ -24,6 +25,16 @@ th:first-child, td:first-child { text-align: left }
 code { background: #eef2f4; padding: .1rem .3rem; border-radius: 3px }
 """
 
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a kind of run is called, how it measures (HTML), and what its first picture shows."""
+
+    title: str
+    method: str
+    headline: Sequence[str]
+
+
 METHOD = """
 Every round gives every peer a fresh pair of network namespaces joined by one veth pair, in turn,
 each round beginning with another peer. A ratio is formed within its round, so that a machine that
@@ -34,34 +45,36 @@ interrupts and traffic tools included, for each gigabyte (10<sup>9</sup> bytes) 
 Small datagrams are sent as fast as one sender can; what a peer cannot carry is lost.
 """
 
+OVERLAYS = About("vxnet beside other overlays", METHOD, plots.HEADLINE)
 
-def write(results: Results, directory: Path) -> None:
+
+def write(results: Results, directory: Path, about: About = OVERLAYS) -> None:
     """Write `report.html`, `results.json`, `headline.png` and a picture a question."""
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "results.json").write_bytes(results.document())
-    (directory / "report.html").write_text(page(results))
-    for name, picture in _pictures(results):
+    (directory / "report.html").write_text(page(results, about))
+    for name, picture in _pictures(results, about):
         (directory / f"{name}.png").write_bytes(picture)
 
 
-def page(results: Results) -> str:
+def page(results: Results, about: About = OVERLAYS) -> str:
     """The whole document."""
     return (
         '<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width">\n'
-        f"<title>vxnet benchmark</title>\n<style>{STYLE}</style>\n"
-        + "".join(_body(results))
+        f"<title>{_text(about.title)}</title>\n<style>{STYLE}</style>\n"
+        + "".join(_body(results, about))
         + "</html>\n"
     )
 
 
-def _body(results: Results) -> Iterator[str]:
-    yield "<h1>vxnet beside other overlays</h1>\n"
+def _body(results: Results, about: About) -> Iterator[str]:
+    yield f"<h1>{_text(about.title)}</h1>\n"
     yield f"<p>{_text(tables.caption(results))}</p>\n"
     yield f'<p class="quiet"><code>{_text(results.command)}</code>, {_text(results.started)}</p>\n'
-    first = plots.headline(results)
+    first = plots.headline(results, about.headline)
     if first is not None:
-        yield _image(first, "The headline: throughput, small datagrams and round trips")
+        yield _image(first, "The headline")
     goals = tables.goals(results)
     if goals is not None:
         yield f"<h2>{_text(goals.title)}</h2>\n{_table(goals)}"
@@ -76,11 +89,11 @@ def _body(results: Results) -> Iterator[str]:
     if sentences:
         items = "".join(f"<li>{_text(sentence)}</li>\n" for sentence in sentences)
         yield f"<h2>What is missing</h2>\n<ul>\n{items}</ul>\n"
-    yield f"<h2>How it is measured</h2>\n<p>{METHOD}</p>\n"
+    yield f"<h2>How it is measured</h2>\n<p>{about.method}</p>\n"
 
 
-def _pictures(results: Results) -> Iterator[tuple[str, bytes]]:
-    first = plots.headline(results)
+def _pictures(results: Results, about: About) -> Iterator[tuple[str, bytes]]:
+    first = plots.headline(results, about.headline)
     if first is not None:
         yield "headline", first
     for metrics in tables.topics(results).values():

@@ -5,8 +5,11 @@ same neighbour or always has the warm machine.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from benchmarks.bed import Pair, two_hosts, wait_for_path
 from benchmarks.machine import look
@@ -15,10 +18,14 @@ from benchmarks.questions.base import Question, Setting
 from benchmarks.results import Entrant, Failure, Measurement, Results
 from vxnet.errors import VxnetError
 
-__all__ = ["Watch", "begin", "carry_out"]
+__all__ = ["Stage", "Watch", "begin", "carry_out", "two_ends"]
 
 Watch = Callable[[str, float], None]
 """Told what is being done now, and how much of the whole is done: 0 to 1."""
+
+Stage = Callable[[Any, int], AbstractContextManager[tuple[Any, Path]]]
+"""Sets a peer up on a fresh bed with an underlay of this MTU: what its questions are asked about,
+and the bed's directory."""
 
 START_S = 3.0  # what starting and stopping a peer takes, for the progress bar only
 QUESTION_S = 0.8  # likewise what a question takes besides its traffic
@@ -47,8 +54,20 @@ def begin(rounds: int, seconds: int, *, command: str, baseline: str) -> Results:
     )
 
 
+@contextmanager
+def two_ends(peer: Peer, mtu: int) -> Iterator[tuple[Pair, Path]]:
+    """The stage of overlays: a peer that joins two hosts."""
+    with two_hosts(mtu) as bed, peer.joined(bed) as pair:
+        wait_for_path(pair)
+        yield pair, bed.directory
+
+
 def carry_out(
-    peers: Sequence[Peer], questions: Sequence[Question], results: Results, watch: Watch
+    peers: Sequence[Peer],
+    questions: Sequence[Question],
+    results: Results,
+    watch: Watch,
+    stage: Stage = two_ends,
 ) -> None:
     """Measure all of it into `results`. What a peer fails at is noted, and the others go on."""
     results.peers = [Entrant(peer.name, peer.title) for peer in peers]
@@ -59,12 +78,12 @@ def carry_out(
     for number in range(1, results.rounds + 1):
         for mtu, asked in by_mtu.items():
             for peer in _rotated(peers, number - 1):
-                _visit(peer, mtu, asked, number, results, progress)
+                _visit(peer, stage(peer, mtu), asked, number, results, progress)
 
 
 def _visit(
     peer: Peer,
-    mtu: int,
+    staged: AbstractContextManager[tuple[Any, Path]],
     questions: Sequence[Question],
     number: int,
     results: Results,
@@ -74,21 +93,20 @@ def _visit(
     label = f"round {number} of {results.rounds} · {peer.title}"
     progress.step(f"{label} · starts", START_S)
     try:
-        with two_hosts(mtu) as bed, peer.joined(bed) as pair:
-            wait_for_path(pair)
-            setting = Setting(results.seconds, bed.directory)
+        with staged as (subject, directory):
+            setting = Setting(results.seconds, directory)
             for question in questions:
                 progress.step(f"{label} · {question.title}", results.seconds + QUESTION_S)
-                _ask(peer.name, question, pair, setting, number, results)
+                _ask(peer.name, question, subject, setting, number, results)
     except VxnetError as error:
         results.failures.append(Failure(number, peer.name, None, str(error)))
 
 
 def _ask(
-    peer: str, question: Question, pair: Pair, setting: Setting, number: int, results: Results
+    peer: str, question: Question, subject: Any, setting: Setting, number: int, results: Results
 ) -> None:
     try:
-        answers = question.ask(pair, setting)
+        answers = question.ask(subject, setting)
     except VxnetError as error:
         results.failures.append(Failure(number, peer, question.name, str(error)))
         return

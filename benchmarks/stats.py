@@ -10,7 +10,7 @@ from statistics import median
 
 import msgspec
 
-__all__ = ["Summary", "ratios", "summary"]
+__all__ = ["Summary", "quantile", "ratios", "summary"]
 
 
 class Summary(msgspec.Struct, frozen=True):
@@ -32,6 +32,11 @@ def summary(values: Sequence[float]) -> Summary | None:
     if not values:
         return None
     return Summary(median(values), min(values), max(values), len(values))
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value that this share of them does not exceed; of few values, the largest."""
+    return sorted(values)[min(int(share * len(values)), len(values) - 1)]
 
 
 def ratios(values: Mapping[int, float], baseline: Mapping[int, float]) -> list[float]:

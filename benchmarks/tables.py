@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.goals import verdicts
+from benchmarks.goals import Goal, verdicts
 from benchmarks.questions.base import Metric
 from benchmarks.results import Results
 from benchmarks.stats import Summary
@@ -42,10 +42,10 @@ def grids(results: Results) -> Iterator[Grid]:
 def goals(results: Results) -> Grid | None:
     """What vxnet is held to, and whether this run shows it; None when it says nothing of that."""
     rows = [
-        (v.goal.title, f"{v.value:.2f}", f"{v.goal.must:g}", f"{v.goal.aim:g}", v.word)
+        (v.goal.title, f"{v.value:.2f}", f"{v.goal.must:g}", _aim(v.goal), v.word)
         for v in verdicts(results)
     ]
-    return Grid("Goals", ("", "median", "must", "aim", ""), rows) if rows else None
+    return Grid("Goals", ("", "measured", "must", "aim", ""), rows) if rows else None
 
 
 def topics(results: Results) -> dict[str, list[Metric]]:
@@ -105,6 +105,10 @@ def number(value: float, metric: Metric) -> str:
 class _Column:
     heading: str
     cells: Sequence[str]  # one a peer, empty where there is nothing to say
+
+
+def _aim(goal: Goal) -> str:
+    return "" if goal.aim is None else f"{goal.aim:g}"
 
 
 def _columns(results: Results, metric: Metric) -> Iterator[_Column]:

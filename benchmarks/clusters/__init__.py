@@ -1,0 +1,1 @@
+"""Gossip agents by the dozen, all on one machine."""
