@@ -179,9 +179,8 @@ class Reception:
             self._compare.rooted(peer, ack.root, now)
 
     def _on_ping_req(self, request: PingReq, peer: Peer, source: Address, now: float) -> None:
-        if len(request.ip) in (4, 16):
-            address = Address(Ip(request.ip), request.port)
-            self._detector.relay(request, source, address, now)
+        address = Address(Ip(request.ip), request.port)
+        self._detector.relay(request, source, address, now)
 
     # ── claims ──────────────────────────────────────────────────────────────────────────────
 

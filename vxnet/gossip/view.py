@@ -121,7 +121,7 @@ class View:
         return Entry(
             vni=Vni(scope - 1),
             mac=Mac(row.key),
-            ips=tuple(Ip(ip) for ip in body.ips if len(ip) in (4, 16)),
+            ips=tuple(Ip(ip) for ip in body.ips),
             vtep=Vtep(Ip(body.vtep), body.port) if body.vtep else peer.vtep,
             owner=NodeId(owner),
             sequence=body.sequence,

@@ -13,7 +13,22 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from vxnet.errors import WireError
-from vxnet.wire.rows import U16, U32, U48, U64, Address, Head, Item, Name, Row, Scope, Text, Token
+from vxnet.wire.rows import (
+    U16,
+    U32,
+    U48,
+    U64,
+    Address,
+    Head,
+    Item,
+    Name,
+    Port,
+    Row,
+    Scope,
+    Text,
+    Token,
+    check_addresses,
+)
 
 __all__ = [
     "BODY_MAX",
@@ -122,9 +137,12 @@ class Alive(Struct, array_like=True, frozen=True, gc=False, tag=5):
     inc: U32
     name: Name
     vtep: Address
-    vtep_port: U16
-    port: U16
+    vtep_port: Port
+    port: Port
     ip: Address | None = None
+
+    def __post_init__(self) -> None:
+        check_addresses(self.vtep, self.ip)
 
 
 class Ping(Struct, array_like=True, frozen=True, gc=False, tag=1):
@@ -148,7 +166,10 @@ class PingReq(Struct, array_like=True, frozen=True, gc=False, tag=3):
     seq: U32
     target: U64
     ip: Address
-    port: U16
+    port: Port
+
+    def __post_init__(self) -> None:
+        check_addresses(self.ip)
 
 
 class Nack(Struct, array_like=True, frozen=True, gc=False, tag=4):

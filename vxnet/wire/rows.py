@@ -21,10 +21,12 @@ __all__ = [
     "KeyId",
     "Name",
     "NodeBody",
+    "Port",
     "Row",
     "Scope",
     "Text",
     "Token",
+    "check_addresses",
     "decode_row_body",
 ]
 
@@ -36,9 +38,19 @@ U64 = Annotated[int, Meta(ge=0)]  # msgpack has nothing longer
 Scope = Annotated[int, Meta(ge=0, le=2**24)]  # 0, or VNI + 1: VNI 0 is a network too
 Name = Annotated[str, Meta(max_length=64)]
 Text = Annotated[str, Meta(max_length=200)]
-Address = Annotated[bytes, Meta(min_length=4, max_length=16)]
+Port = Annotated[int, Meta(ge=1, le=2**16 - 1)]
+Address = Annotated[bytes, Meta(min_length=4, max_length=16)]  # and `check_addresses`
 Token = Annotated[bytes, Meta(min_length=8, max_length=8)]
 KeyId = Annotated[bytes, Meta(min_length=4, max_length=4)]
+
+
+def check_addresses(*addresses: bytes | None) -> None:
+    """Let through four octets (IPv4), sixteen (IPv6) or none. Raises ValueError, which the decoder
+    tells as it tells any other value out of range.
+    """
+    for address in addresses:
+        if address is not None and len(address) not in (4, 16):
+            raise ValueError(f"an address of {len(address)} octets")
 
 
 class Row(Struct, array_like=True, frozen=True, gc=False):
@@ -77,6 +89,11 @@ class EntryBody(Struct, array_like=True, frozen=True, gc=False):
     port: U16 = 0
     at_ms: U48 = 0
     """Unix time of the announcement by the owner's clock: told to people, never compared."""
+
+    def __post_init__(self) -> None:
+        check_addresses(self.vtep, *self.ips)
+        if self.vtep is not None and not self.port:
+            raise ValueError("a VTEP without a port")
 
 
 BodyT = TypeVar("BodyT", NodeBody, AttachBody, EntryBody)
