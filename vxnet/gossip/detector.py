@@ -1,9 +1,9 @@
 """Who still answers: SWIM's probes with Lifeguard's doubts about oneself.
 
-Each interval one member is asked: in turn the next of a shuffled round, and the one whose id
-comes after ours, so that every member is asked at least every second interval by somebody. No
-answer: three others ask for us, and we try TCP. Still none: suspicion, which others confirm or the
-member refutes.
+Each interval the member whose id comes after ours is asked, so that every member is asked once an
+interval by somebody, and every second interval the next of a shuffled round, so that everybody is
+asked by everybody in time. No answer: three others ask for us, and we try TCP. Still none:
+suspicion, which others confirm or the member refutes.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Detector"]
 
-NACK_SHARE = 0.8  # of the probe timeout: a relay says so before its asker gives up
+NACK_SHARE = 0.4  # of the probe timeout: a relay says so well before its asker gives up
 Say = Callable[[object, float], None]
 
 
@@ -85,12 +85,12 @@ class Detector:
         self._say = say
         self._dial = dial
         self._root = root
-        self._seq = hub.random.getrandbits(31)
+        self._seq = hub.random.getrandbits(15)
         self._probes: dict[int, Probe] = {}
         self._round: list[Peer] = []
         self._turn = False
         self.health = 0  # 0 is well; more means that the fault may be ours
-        self._timer = hub.timers.at(now + hub.jitter(hub.settings.probe_interval_s), self._beat)
+        hub.timers.at(now + hub.jitter(hub.settings.probe_interval_s), self._beat)
         self._suspicions: dict[int, Timer] = {}
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────
@@ -104,15 +104,22 @@ class Detector:
         return self._hub.settings.probe_timeout_s * (1 + self.health)
 
     def _beat(self, now: float) -> None:
-        self._timer = self._hub.timers.at(now + self._interval_s, self._beat)
+        timers = self._hub.timers
+        timers.at(now + self._interval_s, self._beat)
+        successor = self._roster.successor()
+        if successor is not None:
+            self._ask(successor, Kind.PROBE, now)
+        self._turn = not self._turn
+        if self._turn and len(self._roster.live) > 1:
+            timers.at(now + self._interval_s / 2, self._off_beat)
+
+    def _off_beat(self, now: float) -> None:
         peer = self._next()
         if peer is not None:
             self._ask(peer, Kind.PROBE, now)
 
     def _next(self) -> Peer | None:
-        self._turn = not self._turn
-        if self._turn and len(self._roster.live) > 2:
-            return self._roster.successor()
+        """The next of a shuffled round."""
         while True:
             if not self._round:
                 self._round = list(self._roster.live)

@@ -164,10 +164,11 @@ class Reception:
             return
         peer = self._roster.get(header.node_id)
         if peer is None:
-            self._hub.send(source, Ack(ping.seq, 0))
+            self._hub.send(source, Ack(ping.seq))
             self._greeter.stranger(source, now)
             return
-        self._hub.send(source, Ack(ping.seq, self._table.root(peer)))
+        root = self._table.root(peer)
+        self._hub.send(source, Ack(ping.seq, None if root == ping.root else root))
         if peer.live:
             self._compare.rooted(peer, ping.root, now)
         elif peer.state is MemberState.DEAD or not peer.verified:
@@ -176,7 +177,8 @@ class Reception:
     def _on_ack(self, ack: Ack, peer: Peer, source: Address, now: float) -> None:
         if self._detector.acked(ack, peer.id, now) is not None and peer.forwards:
             self._roster.verify(peer, now)
-            self._compare.rooted(peer, ack.root, now)
+            if ack.root is not None:
+                self._compare.rooted(peer, ack.root, now)
 
     def _on_ping_req(self, request: PingReq, peer: Peer, source: Address, now: float) -> None:
         address = Address(Ip(request.ip), request.port)

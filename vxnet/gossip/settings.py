@@ -18,7 +18,7 @@ class GossipSettings:
     )
     suspicion_max_factor: float = 6.0  # times the shortest: where nobody confirms
     confirmations: int = 3
-    confirm_probes: float = 5.0  # how many members check a new suspicion at once, on average
+    confirm_probes: float = 8.0  # how many members check a new suspicion at once, on average
     local_health_max: int = 8
     lifeguard: bool = True  # off only to show what it is good for
     # hearsay

@@ -272,7 +272,7 @@ class Transfers:
         match message:
             case Ping(seq, target):
                 if target == self._roster.me.id:
-                    self._say(stream, [encode(Ack(seq, 0))])
+                    self._say(stream, [encode(Ack(seq))])
             case Fetch():
                 if connection.out is not None:
                     raise WireError("a second request on one connection")

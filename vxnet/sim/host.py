@@ -28,7 +28,7 @@ Call = Callable[[], None]
 
 
 class Host:
-    """Runs a node as the daemon does: datagrams first, then the timer, then what is to be sent."""
+    """Runs a node as the daemon does, and lets its process stand still or be slow."""
 
     def __init__(
         self,
@@ -138,10 +138,10 @@ class Host:
             return
         self._paused = False
         waiting, self._waiting = self._waiting, []
+        self._wake_at = None
+        self._wake(life)  # an event loop sees to its timers before it reads
         for call in waiting:
             call()
-        self._wake_at = None
-        self._wake(life)
 
     # ── what arrives ────────────────────────────────────────────────────────────────────────
 

@@ -154,10 +154,10 @@ class Ping(Struct, array_like=True, frozen=True, gc=False, tag=1):
 
 
 class Ack(Struct, array_like=True, frozen=True, gc=False, tag=2):
-    """Yes."""
+    """Yes; `root` only where it is not that of the ping."""
 
     seq: U32
-    root: U64
+    root: U64 | None = None
 
 
 class PingReq(Struct, array_like=True, frozen=True, gc=False, tag=3):
