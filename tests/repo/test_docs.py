@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from docs.generate import pages
-from tests.repo.tree import ROOT, tracked
+from tests.repo.tree import ROOT, modules, tracked
 from vxnet.cli.app import app
 
 LINK = re.compile(r"(?<!\\)\]\(<?([^)\s>]+)>?\)")
@@ -79,6 +79,13 @@ def test_every_command_that_a_document_shows_exists(path: Path) -> None:
 def test_the_readme_shows_the_commands_that_a_newcomer_needs() -> None:
     shown = {words[0] for words in commands(ROOT / "README.md")}
     assert {"scripts/demo", "scripts/test", "vxnet"} <= shown
+
+
+def test_the_readme_s_map_has_every_part_of_the_package() -> None:
+    parts = {path.relative_to(ROOT / "vxnet").parts[0] for path in modules("vxnet")}
+    map_of_package = (ROOT / "README.md").read_text(encoding="utf-8").partition("\nvxnet/\n")[2]
+    shown = {name.rstrip("/") for name in re.findall(r"\w+\.py|\w+/", map_of_package)}
+    assert {part for part in parts if not part.startswith("_")} <= shown
 
 
 @pytest.mark.parametrize("path", pages(), ids=name_of)
