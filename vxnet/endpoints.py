@@ -18,6 +18,7 @@ from vxnet.cnm.model import (
     EndpointState,
     IpAddress,
     Network,
+    PublishedPort,
     Sandbox,
     derive_mac,
 )
@@ -25,12 +26,13 @@ from vxnet.errors import StateError
 from vxnet.host.base import HostNetwork
 from vxnet.network_table import NetworkTable
 from vxnet.networks import Networks, check_name
-from vxnet.plumbing import Plumbing
+from vxnet.plumbing import PRIORITY_MAX, Plumbing
 from vxnet.registry import ID_DIGITS_SHOWN, Registry
 from vxnet.wire.addr import Mac, format_mac, is_group
 
 __all__ = ["EndpointRequest", "Endpoints"]
 
+PUBLISHING: Final = frozenset({"bridge"})
 IFNAME: Final = re.compile(r"[^\s/:]{1,15}")
 
 
@@ -42,6 +44,8 @@ class EndpointRequest:
     name: str = ""
     addresses: tuple[IpAddress, ...] = ()
     mac: Mac | None = None
+    published: tuple[PublishedPort, ...] = ()
+    priority: int = 0
 
 
 class Endpoints:
@@ -78,6 +82,14 @@ class Endpoints:
     def get(self, name: str) -> Endpoint:
         """The endpoint of this name, or whose id starts so. Raises StateError."""
         return self._registry.get(name)
+
+    def in_sandbox(self, network: str, sandbox: Sandbox) -> Endpoint:
+        """The endpoint that a sandbox has in a network. Raises StateError where it has none."""
+        wanted = self._networks.get(network)
+        for endpoint in self._registry.of_network(wanted.id):
+            if endpoint.sandbox == sandbox:
+                return endpoint
+        raise StateError(f"{sandbox} has no endpoint in network {wanted.name}")
 
     def is_absent(self, endpoint: Endpoint) -> bool:
         """Whether its sandbox was not there when it should have been put into it."""
@@ -169,6 +181,13 @@ class Endpoints:
         check_name("endpoint", name)
         if any(e.name == name for e in self):
             raise StateError(f"this host already has an endpoint {name}")
+        if not 0 <= request.priority <= PRIORITY_MAX:
+            raise StateError(f"a priority of {request.priority}: it is 0 to {PRIORITY_MAX}")
+        if request.published and network.driver not in PUBLISHING:
+            raise StateError(
+                f"a {network.driver} network publishes no ports; attach the sandbox to a bridge "
+                "network too, and publish there"
+            )
         mac = request.mac or derive_mac(network.id, endpoint_id)
         if is_group(mac) or not any(mac):
             raise StateError(
@@ -184,6 +203,8 @@ class Endpoints:
             mac,
             state=EndpointState.CREATING,
             created_ms=self._now_ms(),
+            published=request.published,
+            priority=request.priority,
         )
 
     async def _check_join(self, sandbox: Sandbox, ifname: str) -> None:

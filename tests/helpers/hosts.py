@@ -21,6 +21,7 @@ from vxnet.networks import Networks
 from vxnet.plumbing import Plumbing
 from vxnet.recovery import Recoverer
 from vxnet.registry import Registry
+from vxnet.sandboxes import Sandboxes
 from vxnet.wire.addr import Ip, Vtep
 
 __all__ = ["NETNS", "ImaginedHost", "ImaginedLink", "vtep_of"]
@@ -106,12 +107,14 @@ class ImaginedHost:
             now_ms=self._now,
             random=Random(number),
         )
+        self.sandboxes = Sandboxes(self.table, self.registry, self.host, self.store)
         self.reports: list[str] = []
 
     async def start(self) -> "ImaginedHost":
         """As the daemon does: hear the cluster, then take up what was saved."""
         await self.control.start()
         await self.networks.load()
+        await self.sandboxes.load()
         await self.recoverer.load(self.report)
         return self
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from tests.helpers.hosts import ImaginedHost
 from vxnet.api.client import Client
+from vxnet.api.routes import Routes
 from vxnet.api.server import ApiServer
 from vxnet.api.views import Identity, Views
 from vxnet.control.gossip import GossipControl
@@ -46,6 +47,7 @@ class ServedHost(ImaginedHost):
             self.forwarding,
             self.networks,
             self.endpoints,
+            self.sandboxes,
             port_of=self.overlay.port_of,
             alarms=lambda: self.alarms,
             control_counters=lambda: {"refutations": 3},
@@ -55,7 +57,10 @@ class ServedHost(ImaginedHost):
         )
         gossip = GossipControl(name=name, vtep=self.control.vtep, state_file=socket)
         rotation = Rotation(gossip, None)
-        self.server = ApiServer(socket, self.views, self.networks, self.endpoints, rotation)
+        self.server = ApiServer(
+            socket,
+            Routes(self.views, self.networks, self.endpoints, self.sandboxes, rotation).all(),
+        )
 
     async def ask(self, question: Callable[[Client], T]) -> T:
         return await asyncio.to_thread(lambda: question(Client(str(self.socket), 20.0)))

@@ -9,6 +9,8 @@ import msgspec
 
 from vxnet.api.model import (
     AttachBody,
+    DetachBody,
+    DriverView,
     EndpointBody,
     EndpointView,
     ErrorView,
@@ -21,6 +23,8 @@ from vxnet.api.model import (
     MemberView,
     NetworkBody,
     NetworkView,
+    SandboxBody,
+    SandboxView,
     StatsView,
     StatusView,
     VerifyView,
@@ -85,6 +89,24 @@ class Client:
 
     def leave(self, name: str) -> EndpointView:
         return self._ask("POST", f"/v1/endpoints/{quote(name, '')}/leave", EndpointView)
+
+    def detach(self, body: DetachBody) -> EndpointView:
+        return self._ask("POST", "/v1/detach", EndpointView, body)
+
+    def drivers(self) -> list[DriverView]:
+        return self._ask("GET", "/v1/drivers", list[DriverView])
+
+    def sandboxes(self) -> list[SandboxView]:
+        return self._ask("GET", "/v1/sandboxes", list[SandboxView])
+
+    def create_sandbox(self, body: SandboxBody) -> SandboxView:
+        return self._ask("POST", "/v1/sandboxes", SandboxView, body)
+
+    def sandbox(self, name: str) -> SandboxView:
+        return self._ask("GET", f"/v1/sandboxes/{quote(name, '')}", SandboxView)
+
+    def remove_sandbox(self, name: str) -> SandboxView:
+        return self._ask("DELETE", f"/v1/sandboxes/{quote(name, '')}", SandboxView)
 
     def attach(self, body: AttachBody) -> EndpointView:
         return self._ask("POST", "/v1/attach", EndpointView, body)

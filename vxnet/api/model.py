@@ -5,6 +5,8 @@ from msgspec import Struct
 __all__ = [
     "AttachBody",
     "CountersView",
+    "DetachBody",
+    "DriverView",
     "EndpointBody",
     "EndpointView",
     "ErrorView",
@@ -18,6 +20,8 @@ __all__ = [
     "NetworkBody",
     "NetworkView",
     "PlaceView",
+    "SandboxBody",
+    "SandboxView",
     "StatsView",
     "StatusView",
     "SubnetView",
@@ -50,6 +54,9 @@ class EndpointBody(Struct, frozen=True, forbid_unknown_fields=True):
     name: str = ""
     ips: tuple[str, ...] = ()
     mac: str = ""
+    publish: tuple[str, ...] = ()
+    """Like `8080:80/tcp`: a port of the host and the endpoint's."""
+    priority: int = 0
 
 
 class JoinBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -105,6 +112,43 @@ class HistoryView(Struct, frozen=True):
     sequence: int | None
 
 
+class DetachBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Remove the endpoint that a sandbox has in a network."""
+
+    network: str
+    sandbox: JoinBody
+
+
+class SandboxBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Make a network namespace of this name."""
+
+    name: str
+
+
+class SandboxView(Struct, frozen=True):
+    """A network namespace that vxnet made, or that endpoints are in."""
+
+    name: str
+    path: str
+    made_by_vxnet: bool
+    endpoints: tuple[str, ...]
+
+
+class DriverView(Struct, frozen=True):
+    """What makes networks."""
+
+    name: str
+    scope: str
+    purpose: str
+    limits: str
+    own_mac: bool
+    own_ip: bool
+    crosses_hosts: bool
+    way_out: str
+    lacks: str | None
+    """Why this host cannot run it, or null."""
+
+
 class SubnetView(Struct, frozen=True):
     """A subnet of a network."""
 
@@ -141,6 +185,8 @@ class EndpointView(Struct, frozen=True):
     sandbox: str | None
     ifname: str
     created_ms: int
+    published: tuple[str, ...] = ()
+    priority: int = 0
 
 
 class MemberView(Struct, frozen=True):

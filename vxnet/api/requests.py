@@ -4,7 +4,7 @@ import ipaddress
 import os
 
 from vxnet.api.model import EndpointBody, JoinBody, NetworkBody
-from vxnet.cnm.model import IpAddress, IpNetwork, Sandbox, SandboxKind, Subnet
+from vxnet.cnm.model import IpAddress, IpNetwork, PublishedPort, Sandbox, SandboxKind, Subnet
 from vxnet.endpoints import EndpointRequest
 from vxnet.errors import WireError
 from vxnet.networks import NetworkRequest
@@ -40,6 +40,8 @@ def endpoint_request(body: EndpointBody) -> EndpointRequest:
         name=body.name,
         addresses=tuple(_address(text) for text in body.ips),
         mac=parse_mac(body.mac) if body.mac else None,
+        published=tuple(_published(text) for text in body.publish),
+        priority=body.priority,
     )
 
 
@@ -58,6 +60,16 @@ def sandbox_of(body: JoinBody) -> Sandbox:
         f"{body.sandbox_kind} {body.sandbox!r} names no sandbox; it is a netns's name, "
         "a pid or an absolute path"
     )
+
+
+def _published(text: str) -> PublishedPort:
+    ports, _, protocol = text.partition("/")
+    outside, colon, inside = ports.partition(":")
+    numbers = [int(t) for t in (outside, inside) if t.isascii() and t.isdigit()]
+    right = len(numbers) == 2 and all(1 <= number <= 65535 for number in numbers)
+    if not colon or not right or protocol not in ("", "tcp", "udp"):
+        raise WireError(f"{text!r} publishes no port; write it like 8080:80 or 53:53/udp")
+    return PublishedPort(numbers[0], numbers[1], protocol or "tcp")
 
 
 def _address(text: str) -> IpAddress:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import vxnet
 from vxnet.api.model import (
     CountersView,
+    DriverView,
     EndpointView,
     FdbView,
     HistoryView,
@@ -15,11 +16,13 @@ from vxnet.api.model import (
     MemberView,
     NetworkView,
     PlaceView,
+    SandboxView,
     StatsView,
     StatusView,
     SubnetView,
 )
-from vxnet.cnm.model import Endpoint, EndpointId, Network
+from vxnet.cnm.driver import NetworkDriver
+from vxnet.cnm.model import Endpoint, EndpointId, Network, Sandbox, SandboxKind
 from vxnet.control.base import ControlPlane
 from vxnet.control.history import History, Line
 from vxnet.control.rotation import Rotation
@@ -28,6 +31,7 @@ from vxnet.endpoints import Endpoints
 from vxnet.forwarding import Forwarding
 from vxnet.gossip.events import Member, NodeId
 from vxnet.networks import Networks
+from vxnet.sandboxes import Sandboxes
 from vxnet.switch.actions import PortId
 from vxnet.wire.addr import Vni, Vtep, format_ip, format_mac, parse_ip, parse_mac
 
@@ -59,6 +63,7 @@ class Views:
     forwarding: Forwarding
     networks: Networks
     endpoints: Endpoints
+    sandboxes: Sandboxes
     port_of: Callable[[EndpointId], PortId | None]
     alarms: Callable[[], Sequence[str]]
     control_counters: Callable[[], dict[str, int]]
@@ -128,6 +133,32 @@ class Views:
             sandbox=None if endpoint.sandbox is None else str(endpoint.sandbox),
             ifname=endpoint.ifname,
             created_ms=endpoint.created_ms,
+            published=tuple(map(str, endpoint.published)),
+            priority=endpoint.priority,
+        )
+
+    def sandbox(self, sandbox: Sandbox) -> SandboxView:
+        """A network namespace."""
+        return SandboxView(
+            name=sandbox.value if sandbox.kind is SandboxKind.NETNS else str(sandbox),
+            path=sandbox.path,
+            made_by_vxnet=self.sandboxes.is_own(sandbox),
+            endpoints=tuple(e.name for e in self.endpoints if e.sandbox == sandbox),
+        )
+
+    async def driver(self, driver: NetworkDriver) -> DriverView:
+        """What makes networks, and whether it can here."""
+        about = driver.about
+        return DriverView(
+            name=driver.name,
+            scope=str(driver.scope),
+            purpose=about.purpose,
+            limits=about.limits,
+            own_mac=about.own_mac,
+            own_ip=about.own_ip,
+            crosses_hosts=about.crosses_hosts,
+            way_out=about.way_out,
+            lacks=await driver.lacks(),
         )
 
     def fdb(self, network: str | None) -> list[FdbView]:

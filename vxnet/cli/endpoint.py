@@ -14,13 +14,15 @@ from vxnet.cli.options import (
     NetnsName,
     NetworkFilter,
     Pid,
+    Priority,
+    Publish,
     SandboxPath,
     Socket,
     connect,
 )
 from vxnet.cli.output import pairs, print_json, table
 
-__all__ = ["app", "attach", "detach"]
+__all__ = ["app", "attach", "detach", "join_body"]
 
 app = typer.Typer(
     help="Create, join, leave, list, inspect and remove endpoints of this host.",
@@ -45,6 +47,8 @@ def attach(
     ip: Ips = None,
     mac: MacText = "",
     name: Name = "",
+    publish: Publish = None,
+    priority: Priority = 0,
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
@@ -56,8 +60,15 @@ def attach(
 
       vxnet attach blue --pid $(docker inspect -f '{{.State.Pid}}' db) --ip 10.9.0.7
     """
-    endpoint = EndpointBody(network=network, name=name, ips=tuple(ip or ()), mac=mac)
-    join = _join_body(netns, pid, path, ifname)
+    endpoint = EndpointBody(
+        network=network,
+        name=name,
+        ips=tuple(ip or ()),
+        mac=mac,
+        publish=tuple(publish or ()),
+        priority=priority,
+    )
+    join = join_body(netns, pid, path, ifname)
     _show(connect(socket).attach(AttachBody(endpoint, join)), json)
 
 
@@ -75,6 +86,8 @@ def create(
     name: Name = "",
     ip: Ips = None,
     mac: MacText = "",
+    publish: Publish = None,
+    priority: Priority = 0,
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
@@ -82,7 +95,14 @@ def create(
 
     Example:  vxnet endpoint create blue --name web --ip 10.9.0.7
     """
-    body = EndpointBody(network=network, name=name, ips=tuple(ip or ()), mac=mac)
+    body = EndpointBody(
+        network=network,
+        name=name,
+        ips=tuple(ip or ()),
+        mac=mac,
+        publish=tuple(publish or ()),
+        priority=priority,
+    )
     _show(connect(socket).create_endpoint(body), json)
 
 
@@ -100,7 +120,7 @@ def join(
 
     Example:  vxnet endpoint join web --netns web
     """
-    body = _join_body(netns, pid, path, ifname)
+    body = join_body(netns, pid, path, ifname)
     _show(connect(socket).join(endpoint, body), json)
 
 
@@ -141,7 +161,8 @@ def remove(endpoint: Endpoint, socket: Socket = DEFAULT_SOCKET, json: Json = Fal
     _show(connect(socket).remove_endpoint(endpoint), json)
 
 
-def _join_body(netns: str | None, pid: int | None, path: str | None, ifname: str) -> JoinBody:
+def join_body(netns: str | None, pid: int | None, path: str | None, ifname: str) -> JoinBody:
+    """The sandbox that the options name. Raises BadParameter unless it is exactly one."""
     given = [
         (kind, str(value))
         for kind, value in (("netns", netns), ("pid", pid), ("path", path))
@@ -167,5 +188,6 @@ def _show(endpoint: EndpointView, json: bool) -> None:
             ("state", endpoint.state),
             ("sandbox", endpoint.sandbox),
             ("interface", endpoint.ifname),
+            ("published", endpoint.published),
         ]
     )

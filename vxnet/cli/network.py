@@ -4,8 +4,19 @@ from typing import Annotated
 
 import typer
 
-from vxnet.api.model import NetworkBody, NetworkView
-from vxnet.cli.options import DEFAULT_SOCKET, Json, Socket, connect
+from vxnet.api.model import AttachBody, DetachBody, EndpointBody, NetworkBody, NetworkView
+from vxnet.cli.endpoint import join_body
+from vxnet.cli.options import (
+    DEFAULT_SOCKET,
+    Ifname,
+    Ips,
+    Json,
+    NetnsName,
+    Pid,
+    SandboxPath,
+    Socket,
+    connect,
+)
 from vxnet.cli.output import pairs, print_json, table
 
 __all__ = ["app"]
@@ -57,7 +68,8 @@ def create(
     if json:
         print_json(answer)
     else:
-        typer.echo(f"{answer.name}  VNI {answer.vni}  {_subnets(answer)}  MTU {answer.mtu}")
+        tunnel = "" if answer.vni is None else f"  VNI {answer.vni}"
+        typer.echo(f"{answer.name}{tunnel}  {_subnets(answer)}  MTU {answer.mtu}")
 
 
 @app.command("ls")
@@ -100,6 +112,70 @@ def inspect(name: Name, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> 
 def remove(name: Name, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
     """Remove a network from every host; refused while anything is attached anywhere."""
     answer = connect(socket).remove_network(name)
+    if json:
+        print_json(answer)
+    else:
+        typer.echo(answer.name)
+
+
+@app.command()
+def drivers(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
+    """What can make networks, what each is for, and whether this host can."""
+    answer = connect(socket).drivers()
+    if json:
+        print_json(answer)
+        return
+    for driver in answer:
+        pairs(
+            [
+                (driver.name, driver.purpose),
+                ("  limits", driver.limits),
+                ("  scope", driver.scope),
+                ("  way out", driver.way_out),
+                ("  here", f"no: {driver.lacks}" if driver.lacks else "yes"),
+            ]
+        )
+
+
+@app.command("connect")
+def connect_sandbox(
+    network: Name,
+    netns: NetnsName = None,
+    pid: Pid = None,
+    path: SandboxPath = None,
+    ifname: Ifname = "eth0",
+    ip: Ips = None,
+    socket: Socket = DEFAULT_SOCKET,
+    json: Json = False,
+) -> None:
+    """Put a sandbox into a network; `vxnet attach` has more options.
+
+    Example:  vxnet network connect blue --netns web --ifname eth1
+    """
+    body = AttachBody(
+        EndpointBody(network=network, ips=tuple(ip or ())), join_body(netns, pid, path, ifname)
+    )
+    answer = connect(socket).attach(body)
+    if json:
+        print_json(answer)
+    else:
+        typer.echo(f"{answer.name}  {', '.join(answer.addresses)}")
+
+
+@app.command()
+def disconnect(
+    network: Name,
+    netns: NetnsName = None,
+    pid: Pid = None,
+    path: SandboxPath = None,
+    socket: Socket = DEFAULT_SOCKET,
+    json: Json = False,
+) -> None:
+    """Take a sandbox out of a network.
+
+    Example:  vxnet network disconnect blue --netns web
+    """
+    answer = connect(socket).detach(DetachBody(network, join_body(netns, pid, path, "eth0")))
     if json:
         print_json(answer)
     else:

@@ -15,6 +15,8 @@ __all__ = [
     "NetnsName",
     "NetworkFilter",
     "Pid",
+    "Priority",
+    "Publish",
     "SandboxPath",
     "Socket",
     "connect",
@@ -38,6 +40,18 @@ Ifname = Annotated[str, typer.Option("--ifname", help="What the interface is cal
 Ips = Annotated[
     list[str] | None,
     typer.Option("--ip", help="An address of a subnet of the network; may be given per subnet."),
+]
+Publish = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--publish",
+        "-p",
+        metavar="HOST:PORT[/udp]",
+        help="Open a port of the host to one of the endpoint's (bridge networks).",
+    ),
+]
+Priority = Annotated[
+    int, typer.Option("--priority", help="The highest of a sandbox's endpoints is its way out.")
 ]
 MacText = Annotated[
     str, typer.Option("--mac", help="A MAC instead of the derived one.", show_default=False)

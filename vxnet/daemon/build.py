@@ -15,6 +15,7 @@ from random import SystemRandom
 from typing import Final
 
 from vxnet.addresses import Addresses
+from vxnet.api.routes import Routes
 from vxnet.api.server import ApiServer
 from vxnet.api.views import Identity, Views
 from vxnet.cnm.model import Subnet
@@ -51,6 +52,7 @@ from vxnet.networks import NetworkRequest, Networks
 from vxnet.plumbing import Plumbing
 from vxnet.recovery import Recoverer
 from vxnet.registry import Registry
+from vxnet.sandboxes import Sandboxes
 from vxnet.wire.addr import Vni, Vtep, parse_ip
 
 __all__ = ["Daemon", "build"]
@@ -143,6 +145,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     endpoints = Endpoints(
         table, networks, addresses, registry, plumbing, host, now_ms=_now_ms, random=random
     )
+    sandboxes = Sandboxes(table, registry, host, store)
     identity = Identity(
         name=settings.node.name,
         cluster=settings.gossip.cluster,
@@ -160,6 +163,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         forwarding,
         networks,
         endpoints,
+        sandboxes,
         port_of=overlay.port_of,
         alarms=journal.alarms,
         control_counters=control.counters,
@@ -167,9 +171,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         clock=loop.time,
         past=history,
     )
-    api = ApiServer(
-        Path(settings.node.socket), views, networks, endpoints, Rotation(control, key_file)
-    )
+    routes = Routes(views, networks, endpoints, sandboxes, Rotation(control, key_file))
+    api = ApiServer(Path(settings.node.socket), routes.all())
 
     if not keys:
         _log.warning("gossip is not encrypted", {"mend": "set gossip.key_file"})
@@ -180,6 +183,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     await networks.load()
     await _ensure_networks(settings, networks, forwarding)
     stack.push_async_callback(overlay.close, keep_devices=settings.node.keep_devices)
+    await sandboxes.load()
     await recoverer.load(_report)
     stack.push_async_callback(api.close)
     await api.start()

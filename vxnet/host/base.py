@@ -62,6 +62,14 @@ class HostNetwork(Protocol):
         """Raises StateError unless the file stands for a network namespace."""
         ...
 
+    async def create_sandbox(self, path: str) -> None:
+        """Make a network namespace with loopback up, kept by this file. Idempotent."""
+        ...
+
+    async def delete_sandbox(self, path: str) -> None:
+        """Let go of a namespace that `create_sandbox` made. Idempotent."""
+        ...
+
     async def has(self, path: str, name: str, alias: str) -> bool:
         """Whether a sandbox holds a device of this name that carries this alias."""
         ...

@@ -34,6 +34,13 @@ class MemoryHost:
         if path not in self.sandboxes:
             raise StateError(f"there is no network namespace {path}")
 
+    async def create_sandbox(self, path: str) -> None:
+        self._refuse()
+        self.sandboxes.setdefault(path, {})
+
+    async def delete_sandbox(self, path: str) -> None:
+        self.sandboxes.pop(path, None)
+
     async def has(self, path: str, name: str, alias: str) -> bool:
         await self.check_sandbox(path)
         interface = self.sandboxes[path].get(name)

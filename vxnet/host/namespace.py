@@ -12,9 +12,18 @@ from typing import Final, TypeVar
 
 from vxnet.errors import HostError, StateError
 
-__all__ = ["open_namespace", "run_inside", "run_outside"]
+__all__ = [
+    "enter",
+    "forget_namespace",
+    "keep_namespace",
+    "open_namespace",
+    "run_inside",
+    "run_outside",
+]
 
 CLONE_NEWNET: Final = 0x40000000  # linux/sched.h
+MS_BIND: Final = 4096  # linux/mount.h
+MNT_DETACH: Final = 2
 NS_GET_NSTYPE: Final = 0xB703  # linux/nsfs.h: _IO(0xb7, 3)
 
 T = TypeVar("T")
@@ -46,8 +55,7 @@ async def run_inside(path: str | None, work: Callable[[], T]) -> T:
 
     def enter_and_work() -> T:
         if path is not None:
-            with open_namespace(path) as fd:
-                _enter(fd, path)
+            enter(path)
         return work()
 
     return await _in_a_thread(enter_and_work)
@@ -90,10 +98,41 @@ async def _in_a_thread(work: Callable[[], T]) -> T:
     return await done
 
 
+def enter(path: str) -> None:
+    """Have this thread live in the namespace from now on. Raises StateError or HostError."""
+    with open_namespace(path) as fd:
+        _enter(fd, path)
+
+
+def keep_namespace(path: str) -> None:
+    """Have a file keep the namespace of this thread, as `ip netns add` does."""
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+        os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444))
+    except FileExistsError:
+        raise StateError(f"{path} exists, and is no network namespace; remove it first") from None
+    except OSError as error:
+        raise HostError(f"{path} cannot be made: {error.strerror}") from None
+    if _libc().mount(b"/proc/thread-self/ns/net", os.fsencode(path), None, MS_BIND, None) != 0:
+        reason = os.strerror(ctypes.get_errno())
+        os.unlink(path)
+        raise HostError(f"{path} cannot be mounted: {reason}; the daemon needs CAP_SYS_ADMIN")
+
+
+def forget_namespace(path: str) -> None:
+    """Undo `keep_namespace`; the namespace goes with the last process in it."""
+    if os.path.exists(path):
+        _libc().umount2(os.fsencode(path), MNT_DETACH)
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise HostError(f"{path} cannot be removed: {error.strerror}") from None
+
+
 def _enter(fd: int, path: str) -> None:
     if _libc().setns(fd, CLONE_NEWNET) != 0:
         reason = os.strerror(ctypes.get_errno())
-        raise HostError(f"{path} cannot be entered: {reason}; the daemon needs CAP_SYS_ADMIN")
+        raise HostError(f"{path} cannot be entered: {reason}; root or CAP_SYS_ADMIN is needed")
 
 
 def _libc() -> ctypes.CDLL:

@@ -19,7 +19,13 @@ from pyroute2.netlink.exceptions import NetlinkError
 from vxnet.cnm.model import IpAddress, IpInterface, IpNetwork
 from vxnet.errors import HostError, StateError
 from vxnet.host.base import Interface, Underlay
-from vxnet.host.namespace import open_namespace, run_inside
+from vxnet.host.namespace import (
+    forget_namespace,
+    keep_namespace,
+    open_namespace,
+    run_inside,
+    run_outside,
+)
 from vxnet.wire.addr import format_mac
 
 __all__ = ["NetlinkHost", "index_of", "netlink"]
@@ -41,6 +47,15 @@ class NetlinkHost:
         # A quick look at a file of a pseudo file system, which never waits for a disk.
         with open_namespace(path):
             pass
+
+    async def create_sandbox(self, path: str) -> None:
+        try:
+            await self.check_sandbox(path)
+        except StateError:
+            await run_outside(partial(_keep_namespace, path))
+
+    async def delete_sandbox(self, path: str) -> None:
+        await run_inside(None, partial(forget_namespace, path))
 
     async def has(self, path: str, name: str, alias: str) -> bool:
         return await run_inside(path, lambda: _alias_of(path, name) == alias)
@@ -78,6 +93,13 @@ def netlink(doing: str) -> Iterator[Any]:
         raise HostError(f"{doing}: {reason}{mend}") from error
     except OSError as error:
         raise HostError(f"{doing}: {error.strerror}") from error
+
+
+def _keep_namespace(path: str) -> None:
+    """Bring loopback up, and have a file keep this thread's namespace."""
+    with netlink(f"loopback of {path} cannot be brought up") as socket:
+        socket.link("set", index=index_of(socket, "lo"), state="up")
+    keep_namespace(path)
 
 
 def _underlay(address: IpAddress) -> Underlay:
