@@ -64,9 +64,9 @@ def problem_with(words: list[str]) -> str | None:
     if hasattr(command, "commands") and not (rest and rest[0].startswith("-")):
         return "no such command"
     known = {name for parameter in command.params for name in parameter.opts} | {"--help"}
-    unknown = [
-        word for word in rest if word.startswith("-") and word.partition("=")[0] not in known
-    ]
+    ours = rest[: rest.index("--")] if "--" in rest else rest
+    options = [word.partition("=")[0] for word in ours if word.startswith("-") and word != "-"]
+    unknown = set(options) - known
     return f"no such option: {unknown}" if unknown else None
 
 
