@@ -127,6 +127,25 @@ def test_r3_without_it_a_gap_is_never_noticed() -> None:
     assert rows_of(replica) != rows_of(owner)
 
 
+def test_r3_versions_ahead_are_kept_in_mind_up_to_a_bound_and_pulled_beyond_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("vxnet.gossip.stream.AHEAD_MAX", 10)
+    owner = Owner()
+    first = owner.set("x")
+    replica = owner.copy()
+    for at in range(100):
+        owner.push_to(replica, owner.set("a", at))
+    assert replica.ahead is not None
+    assert len(replica.ahead) == 10
+    owner.push_to(replica, first)
+    assert replica.watermark == 11
+    assert not replica.complete
+    owner.pull_from(replica)
+    assert replica.complete
+    assert rows_of(replica) == rows_of(owner)
+
+
 # ── R4: a delta cut short ─────────────────────────────────────────────────────────────────────
 
 

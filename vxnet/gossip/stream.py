@@ -22,6 +22,9 @@ Key = tuple[int, bytes]
 Change = tuple[Row | None, Row]
 """A row as it was (None where there was none, or a tombstone) and as it is now."""
 
+AHEAD_MAX = 65_536
+"""Versions beyond the watermark that are kept in mind; what came after them is pulled again."""
+
 _NAME = Struct("!QQIIQ")
 _ROW = Struct("!BQ")
 
@@ -212,7 +215,7 @@ class Stream:
                 self.watermark = max(self.watermark, row.ver)
             elif self.ahead is None:
                 self.ahead = {row.ver}
-            else:
+            elif len(self.ahead) < AHEAD_MAX:
                 self.ahead.add(row.ver)
         self._catch_up()
         self._sweep()

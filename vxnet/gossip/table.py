@@ -133,6 +133,7 @@ class Table:
                 again.publish(row.kind, row.key, row.body)
             self.drop(stream, quietly=True)
             fresh.append(self._add(again))
+            self.rows += len(again.rows)
             self.recount(again)
         return fresh
 
