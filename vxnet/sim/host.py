@@ -187,6 +187,8 @@ class Host:
             if not bounded or len(self._waiting) < SOCKET_DATAGRAMS:
                 self._waiting.append(act)
         elif self.slow_s:
+            if bounded and self._busy_until - self.now > SOCKET_DATAGRAMS * self.slow_s:
+                return
             self._busy_until = max(self._busy_until, self.now) + self.slow_s
             self._clock.at(self._busy_until, act)
         else:
