@@ -9,11 +9,12 @@ from contextlib import ExitStack
 
 import pytest
 
+from tests.datapath.stage import never_lost
 from tests.helpers.carrier import VNI, Carrier, connect
 from tests.helpers.datapaths import DATAPATHS
 from tests.helpers.wire import tell_kernel_to_finish_packets
-from vxnet.datapath.base import Counters
-from vxnet.demo.bed import Bed
+from vxnet.datapath.base import Counters, Stats
+from vxnet.demo.bed import UNDERLAY, Bed
 from vxnet.demo.capture import Capture
 from vxnet.demo.traffic import Transfer, exchange, ping, shout, transfer
 from vxnet.switch.actions import DropReason, PortId
@@ -170,6 +171,25 @@ def test_any_underlay_mtu_carries_streams(kind: str, version: int, mtu: int) -> 
         # An IPv6 link has an MTU of 1,280 at least, so a smaller network carries IPv4 only.
         for address in addresses if mtu - OVERHEAD[version] >= 1_280 else addresses[:1]:
             assert transfer(first.station, second.station, address, 3_000_000).intact
+
+
+def test_a_full_socket_is_a_reason_and_no_more(kind: str) -> None:
+    with ExitStack() as stack:
+        first, second = carriers(stack, kind, 4)
+        slow = ["tbf", "rate", "20mbit", "burst", "70k", "limit", "100mb"]
+        first.host.run(["tc", "qdisc", "add", "dev", UNDERLAY, "root", *slow])
+        with first.station.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            target = (second.station.addresses[0], 9)
+
+            def full(stats: Stats) -> bool:
+                for _ in range(300):
+                    sender.sendto(bytes(1_400), target)
+                return DropReason.UNDERLAY_FULL in stats.ports[PortId(1)].drops
+
+            first.until(full)
+        first.until(lambda stats: never_lost(stats.ports[PortId(1)]))
+        first.host.run(["tc", "qdisc", "del", "dev", UNDERLAY, "root"])
+        assert ping(first.station, second.station.addresses[0], count=3) is not None
 
 
 def test_a_deleted_device_leaves_the_datapath_running(kind: str) -> None:
