@@ -23,10 +23,10 @@ def demo(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show vxnet on this machine: hosts in namespaces, a daemon each, every claim checked.
+    """Show vxnet on this machine, every claim checked.
 
-    Needs root. What it makes is removed at the end, and nothing outside of it is touched. The exit
-    status is 0 only if every check held.
+    Each host is a namespace with a daemon of its own. Needs root. What it makes is removed at the
+    end, and nothing outside of it is touched. The exit status is 0 only if every check held.
 
     Example:  sudo vxnet demo --hosts 5
     """

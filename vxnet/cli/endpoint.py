@@ -25,7 +25,7 @@ from vxnet.cli.output import pairs, print_json, table
 __all__ = ["app", "attach", "detach", "join_body"]
 
 app = typer.Typer(
-    help="Create, join, leave, list, inspect and remove endpoints of this host.",
+    help="Create, join, list and remove endpoints.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -52,7 +52,9 @@ def attach(
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
-    """Put a network namespace into a network, and print its new endpoint.
+    """Put a network namespace into a network.
+
+    Makes an endpoint, joins it, and prints it.
 
     Examples:
 
@@ -126,7 +128,10 @@ def join(
 
 @app.command()
 def leave(endpoint: Endpoint, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
-    """Take an endpoint out of its namespace; it keeps its MAC and addresses."""
+    """Take an endpoint out of its namespace.
+
+    It keeps its MAC and addresses.
+    """
     _show(connect(socket).leave(endpoint), json)
 
 

@@ -28,7 +28,7 @@ def history(
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
-    """What became of a station or a host: who said it, when, applied when.
+    """What became of a station or a host.
 
     APPLIED is this host's clock, ANNOUNCED the announcing host's. The daemon keeps the last
     65,536 changes since its start.

@@ -53,7 +53,7 @@ def generate(
 
 @app.command("list")
 def list_keys(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
-    """The keys this host accepts, and which members do not accept them yet."""
+    """The keys this host accepts, and who does not."""
     _show(connect(socket).keys(), json)
 
 
@@ -70,7 +70,9 @@ def install(
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
-    """Accept a key on this host from now on, and keep it in the key file.
+    """Accept a key on this host from now on.
+
+    It is kept in the key file.
 
     Example:  vxnet keys install - < new.key
     """
@@ -82,7 +84,10 @@ def install(
 def use(
     key: KeyName, force: Force = False, socket: Socket = DEFAULT_SOCKET, json: Json = False
 ) -> None:
-    """Encrypt with a key; refused while a live member does not accept it."""
+    """Encrypt with a key from now on.
+
+    Refused while a live member does not accept it.
+    """
     _show(connect(socket).use_key(key, ForceBody(force)), json)
 
 
@@ -90,7 +95,10 @@ def use(
 def remove(
     key: KeyName, force: Force = False, socket: Socket = DEFAULT_SOCKET, json: Json = False
 ) -> None:
-    """Accept a key no longer; refused where that would lose a member."""
+    """Accept a key no longer.
+
+    Refused where that would lose a member.
+    """
     _show(connect(socket).remove_key(key, ForceBody(force)), json)
 
 

@@ -48,7 +48,7 @@ def create(
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
-    """Create a network; within moments every host of the cluster knows it.
+    """Create a network, which all hosts then know.
 
     What is not said is chosen: the VNI from the name, a free IPv4 and IPv6 subnet, the MTU that
     the underlay leaves.
@@ -110,7 +110,10 @@ def inspect(name: Name, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> 
 
 @app.command("rm")
 def remove(name: Name, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
-    """Remove a network from every host; refused while anything is attached anywhere."""
+    """Remove a network from every host.
+
+    Refused while anything is attached to it, on any host.
+    """
     answer = connect(socket).remove_network(name)
     if json:
         print_json(answer)
@@ -120,7 +123,10 @@ def remove(name: Name, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> N
 
 @app.command()
 def drivers(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
-    """What can make networks, what each is for, and whether this host can."""
+    """What can make networks on this host.
+
+    Says what each driver is for, and what this host lacks for it.
+    """
     answer = connect(socket).drivers()
     if json:
         print_json(answer)

@@ -22,7 +22,9 @@ Name = Annotated[str, typer.Argument(metavar="SANDBOX", help="The sandbox.", sho
 
 @app.command()
 def create(name: Name, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
-    """Make a network namespace, with loopback up; `ip netns` knows it too.
+    """Make a network namespace, with loopback up.
+
+    `ip netns` knows it too.
 
     Example:  vxnet sandbox create web
     """
@@ -51,7 +53,10 @@ def inspect(name: Name, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> 
 
 @app.command("rm")
 def remove(name: Name, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
-    """Remove a sandbox that vxnet made; refused while endpoints are in it."""
+    """Remove a sandbox that vxnet made.
+
+    Refused while endpoints are in it.
+    """
     _show(connect(socket).remove_sandbox(name), json)
 
 

@@ -57,7 +57,7 @@ def fdb(
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
-    """The forwarding table: which MAC and which addresses are behind which host.
+    """The forwarding table: which MAC is behind which host.
 
     Example:  vxnet fdb --network blue
     """
