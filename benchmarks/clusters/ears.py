@@ -8,7 +8,7 @@ import os
 import selectors
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -82,7 +82,7 @@ class Ears:
         self._selector = selectors.DefaultSelector()
         self._news = threading.Condition()
         self._closed = False
-        self._deaths = 0
+        self.deaths: Counter[str] = Counter()  # by how many agents each was ever taken for dead
         self._thread = threading.Thread(target=self._listen, name="ears")
         self._thread.start()
 
@@ -96,11 +96,6 @@ class Ears:
     def knowledge(self, agent: int) -> Knowledge:
         """What an agent knows; it grows while one looks at it outside of `wait`."""
         return self._voices[agent].knowledge
-
-    @property
-    def deaths(self) -> int:
-        """How often any agent took any member for dead so far."""
-        return self._deaths
 
     def wait(self, holds: Callable[[], bool], what: str, timeout_s: float) -> None:
         """Wait until it holds. Raises HostError after `timeout_s`."""
@@ -146,5 +141,6 @@ class Ears:
             voice.last.append(text)
             saying = self._understand(text)
             if saying is not None:
-                self._deaths += saying.kind is Kind.DOWN
                 voice.knowledge.learn(saying, now)
+                if saying.kind is Kind.DOWN:
+                    self.deaths[saying.what] += 1

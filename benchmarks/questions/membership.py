@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
@@ -38,38 +39,39 @@ class Join(ClusterQuestion):
 
 @dataclass(frozen=True)
 class Pause(ClusterQuestion):
-    """One agent stands still for a while, as a busy machine makes it: nobody has died."""
+    """Some agents stand still for a while, as a busy machine makes them: nobody has died."""
 
     seconds: tuple[int, ...] = (2, 4, 6)
     name: str = "pause"
-    title: str = "One agent paused: taken for dead"
+    title: str = "Paused, one agent each at the same time: taken for dead"
 
     @property
     def metrics(self) -> tuple[Metric, ...]:
-        """By how many agents any other was taken for dead."""
-        return tuple(
-            Metric(f"pause.{s}", self.title, f"{s} s", "times", False, 0) for s in self.seconds
+        """By how many agents each of them was, and by how many any that was not paused."""
+        return (
+            *(Metric(f"pause.{s}", self.title, f"{s} s", "times", False, 0) for s in self.seconds),
+            Metric("pause.others", self.title, "not paused", "times", False, 0),
         )
 
     def measure(self, cluster: Cluster, setting: Setting) -> Mapping[str, float]:
-        """Another one each time."""
-        return {
-            f"pause.{seconds}": self._deaths(cluster, place, seconds)
-            for place, seconds in enumerate(self.seconds, start=1)
-        }
-
-    def _deaths(self, cluster: Cluster, place: int, seconds: int) -> int:
-        before = cluster.ears.deaths
-        agent = cluster.agents[-place]
-        agent.signal(signal.SIGSTOP)
+        """The last agents, as many as there are pauses."""
+        before = Counter(cluster.ears.deaths)
+        paused = dict(zip(self.seconds, reversed(cluster.agents), strict=False))
+        start = time.monotonic()
+        for agent in paused.values():
+            agent.signal(signal.SIGSTOP)
         try:
-            time.sleep(seconds)
+            for seconds, agent in paused.items():
+                time.sleep(max(start + seconds - time.monotonic(), 0.0))
+                agent.signal(signal.SIGCONT)
         finally:
-            agent.signal(signal.SIGCONT)
+            for agent in paused.values():
+                agent.signal(signal.SIGCONT)
         time.sleep(SETTLE_S)
-        deaths = cluster.ears.deaths - before
+        deaths = Counter(cluster.ears.deaths) - before
         cluster.wait_until_met(time.monotonic(), HEAL_TIMEOUT_S)
-        return deaths
+        answers = {f"pause.{s}": deaths.pop(agent.name, 0) for s, agent in paused.items()}
+        return answers | {"pause.others": deaths.total()}
 
 
 @dataclass(frozen=True)

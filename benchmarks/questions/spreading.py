@@ -24,7 +24,7 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 class Updates(ClusterQuestion):
     """One small thing told at one agent: a station with vxnet, a user event with Serf."""
 
-    count: int = 60
+    count: int = 50
     name: str = "update"
     title: str = "One update to the last agent"
 

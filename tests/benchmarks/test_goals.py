@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.catalogue import PEERS, QUESTIONS
+from benchmarks import catalogue, gossip
 from benchmarks.goals import GOALS, verdicts
 from benchmarks.questions.base import Metric
 from benchmarks.tables import goals
@@ -38,12 +38,20 @@ def test_what_a_round_trip_takes_longer_is_a_difference(wait: float, word: str) 
     assert found["native - kernel VXLAN, RTT p50, µs"] == (wait - 50.0, word)
 
 
+@pytest.mark.parametrize(("highest", "word"), [(10.0, "met"), (10.1, "missed")])
+def test_a_limit_is_of_ours_alone_and_holds_in_the_worst_round(highest: float, word: str) -> None:
+    heal = Metric("heal.s", "Half and half, mended", "all see all", "s", False)
+    found = words({("vxnet-30", heal): [2.0, highest, 3.0], ("serf-30", heal): [1.0, 1.0, 1.0]})
+    assert found == {"30 agents: halves mended, the longest, s": (highest, word)}
+
+
 def test_a_run_without_ours_says_nothing_of_goals() -> None:
     assert goals(made_up({("kernel", SPEED): [10.0]})) is None
 
 
 def test_goals_name_peers_and_metrics_that_there_are() -> None:
-    peers = {peer.name for peer in PEERS}
-    metrics = {metric.key for question in QUESTIONS for metric in question.metrics}
+    peers = {peer.name for peer in (*catalogue.PEERS, *gossip.PEERS)}
+    questions = (*catalogue.QUESTIONS, *gossip.QUESTIONS)
+    metrics = {metric.key for question in questions for metric in question.metrics}
     assert {goal.metric for goal in GOALS} <= metrics
     assert {name for goal in GOALS for name in (goal.ours, *goal.others)} <= peers

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.stats import ratios, summary
+from benchmarks.stats import quantile, ratios, summary
 
 speeds = st.floats(min_value=0.01, max_value=1e6)
 
@@ -37,3 +37,8 @@ def test_a_machine_that_changes_its_speed_between_rounds_does_not_change_the_rat
 
 def test_a_round_that_one_of_the_two_missed_gives_no_ratio() -> None:
     assert ratios({1: 3.0, 2: 4.0, 3: 5.0}, {2: 2.0, 3: 0.0, 4: 1.0}) == [2.0]
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.0, 1.0), (0.5, 51.0), (0.99, 100.0), (1.0, 100.0)])
+def test_a_quantile_is_one_of_the_values(share: float, value: float) -> None:
+    assert quantile([float(number) for number in range(100, 0, -1)], share) == value

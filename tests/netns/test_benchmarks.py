@@ -1,4 +1,4 @@
-"""The benchmark, for a second: real namespaces, real traffic, kernel VXLAN only."""
+"""The benchmark, for a second: real namespaces, real traffic, kernel VXLAN only; and gossip."""
 
 import subprocess
 import sys
@@ -49,6 +49,29 @@ def test_a_table_of_a_thousand_entries_is_programmed_weighed_and_replaced(tmp_pa
         "upheaval.longest",
     }
     assert answers["upheaval.longest"] >= answers["upheaval.p50"] > 0
+
+
+@pytest.mark.timeout(300)  # a partition must first be noticed
+def test_three_agents_answer_what_is_asked_of_members(tmp_path: Path) -> None:
+    words = ("--peer", "vxnet-3", "--question", "join", "--question", "update")
+    words += ("--question", "cost", "--question", "kill", "--question", "heal")
+    done = bench("benchmarks.gossip", *words, "--rounds", 1, "--seconds", 1, "--report", tmp_path)
+    assert done.returncode == 0, done.stderr
+    results = Results.load(tmp_path / "results.json")
+    answers = {answer.metric: answer.value.median for answer in results.answers()}
+    assert set(answers) == {metric.key for metric in results.metrics}
+    assert all(value > 0 for value in answers.values())
+    assert (tmp_path / "headline.png").exists()
+
+
+def test_four_agents_hold_many_stations_and_move_some(tmp_path: Path) -> None:
+    words = ("--peer", "vxnet-4", "--question", "burst", "--question", "move")
+    words += ("--question", "join", "--rounds", 1, "--seconds", 1)
+    done = bench("benchmarks.gossip", *words, "--json", tmp_path / "run.json")
+    assert done.returncode == 0, done.stderr
+    answers = {a.metric: a.value.median for a in Results.load(tmp_path / "run.json").answers()}
+    assert set(answers) == {"burst.s", "move.p50", "move.p99"}  # those are not there to be members
+    assert answers["move.p99"] >= answers["move.p50"] > 0
 
 
 def test_what_a_killed_run_left_behind_is_swept_by_the_next(tmp_path: Path) -> None:
