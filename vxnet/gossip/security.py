@@ -208,6 +208,8 @@ class Security:
             window = self._windows[sender] = Window()
             if len(self._windows) > SENDERS_MAX:
                 self._windows.popitem(last=False)
+        else:
+            self._windows.move_to_end(sender)
         return window.fresh(header.counter)
 
     def _checksum(self, header: bytes, body: bytes) -> bytes:
@@ -220,6 +222,8 @@ class Security:
             self._ciphers[name] = cipher
             if len(self._ciphers) > SENDERS_MAX:
                 self._ciphers.popitem(last=False)
+        else:
+            self._ciphers.move_to_end(name)
 
     def _derive(self, chacha: int, kid: bytes, node_id: int, boot: int) -> Cipher:
         key = self.keyring.get(kid) if self.keyring else None
