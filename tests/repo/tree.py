@@ -13,8 +13,10 @@ ROOT = Path(__file__).parents[2]
 @cache
 def tracked() -> tuple[Path, ...]:
     """What is, or is about to be, in the repository: neither ignored nor deleted."""
+    # root may well run the tests in somebody else's clone
+    git = ["git", "-c", "safe.directory=*"]
     listing = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        [*git, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
         check=True,
         capture_output=True,
