@@ -93,6 +93,9 @@ class Replication:
         if head.owner == self._roster.me.id:
             self.own_seen(head, now)
             return
+        if not self._roster.plausible(head.epoch, now):
+            self._hub.counters["epoch_refused"] += 1
+            return
         stream = self._table.admit(head)
         if stream is None:
             return

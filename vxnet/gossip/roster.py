@@ -178,6 +178,9 @@ class Roster:
         peer = self.peers.get(NodeId(claim.id))
         if peer is None or not newer(peer, claim.epoch, claim.inc, MemberState.LEFT):
             return None
+        if not self.plausible(claim.epoch, now):
+            self._hub.counters["epoch_refused"] += 1
+            return None
         peer.epoch = claim.epoch
         peer.inc = claim.inc
         self.change(peer, MemberState.LEFT, now)
