@@ -242,6 +242,12 @@ def test_two_wrong_checksums_that_cancel_are_both_found() -> None:
     assert lengths([bytes(d) for d in datagrams])[0] == 1
 
 
+def test_a_damaged_first_frame_stays_alone_though_a_later_one_is_the_last() -> None:
+    datagrams = [datagram(4, tcp(n, flags="FA" if n == 1 else "A"), bytes(100)) for n in range(3)]
+    datagrams[0] = datagrams[0][:-1] + b"\x01"
+    assert lengths(datagrams) == [1, 1, 1]
+
+
 @pytest.mark.parametrize("left", [1, 8, 30, 61, 62])
 def test_a_last_frame_without_payload_stays_alone(left: int) -> None:
     datagrams = [datagram(4, tcp(i), bytes(100)) for i in range(4)]

@@ -202,7 +202,7 @@ def _length(rows: Octets, last: int, skip: int, shape: Shape) -> int:
     expected = int(fields["sequence"][0]) + STEPS[:count] * (width - end)
     wrongs.append(fields["sequence"] ^ expected & 0xFFFF_FFFF)
     length = _first(wrongs, count)
-    ends = fields["flags"][: length - 1] & _LAST
+    ends = fields["flags"][: max(length - 1, 0)] & _LAST  # 0 where the first is wrong itself
     return int((ends != 0).argmax()) + 1 if np.count_nonzero(ends) else length
 
 
