@@ -79,10 +79,15 @@ def _end(stop: asyncio.Event) -> None:
 
 
 async def _tend(daemon: Daemon) -> None:
-    """Look after what nobody tells us of: sandboxes that come back."""
+    """Look after what nobody tells us of: sandboxes that come back, rules that go."""
     while True:
         await asyncio.sleep(TEND_EVERY_S)
         await daemon.recoverer.tend(_report)
+        try:
+            if await daemon.bridge.restore():
+                _log.warning("somebody changed our packet filter rules; they are back")
+        except VxnetError as error:
+            _report(error)
 
 
 async def _reload(path: Path, settings: Settings, daemon: Daemon, asked: asyncio.Event) -> None:

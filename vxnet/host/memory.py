@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from vxnet.cnm.model import IpAddress, IpNetwork
 from vxnet.errors import HostError, StateError
-from vxnet.host.base import Interface, Row, Underlay
+from vxnet.host.base import Interface, LinkSpec, Row, Underlay
 
 OWN = "/proc/1/ns/net"
 
-__all__ = ["OWN", "MemoryHost", "MemoryStore"]
+__all__ = ["OWN", "MemoryFirewall", "MemoryHost", "MemoryLinks", "MemoryStore"]
 
 
 class MemoryHost:
@@ -107,3 +107,50 @@ class MemoryStore:
         refusal, self.refusal = self.refusal, None
         if refusal is not None:
             raise refusal
+
+
+class MemoryLinks:
+    """Devices by name. `missing` says which kinds this kernel lacks, `refusal` fails the next."""
+
+    def __init__(self, *parents: str) -> None:
+        self.made: dict[str, LinkSpec] = {}
+        self.missing: set[str] = set()
+        self.refusal: HostError | None = None
+        self.forwarding = False
+        self._parents = parents
+
+    async def add(self, link: LinkSpec) -> None:
+        refusal, self.refusal = self.refusal, None
+        if refusal is not None:
+            raise refusal
+        self.made[link.name] = link
+
+    async def remove(self, name: str) -> None:
+        self.made.pop(name, None)
+
+    async def parent(self, name: str) -> Underlay:
+        if name not in self._parents:
+            raise StateError(f"this host has no device {name}")
+        return Underlay(name, 1500)
+
+    async def set_forwarding(self) -> None:
+        self.forwarding = True
+
+    async def lacks(self, kind: str) -> str | None:
+        return f"this kernel has no {kind}" if kind in self.missing else None
+
+
+class MemoryFirewall:
+    """The chains as they were last set; None where there is no table."""
+
+    def __init__(self) -> None:
+        self.chains: str | None = None
+
+    async def replace(self, chains: str) -> None:
+        self.chains = chains
+
+    async def remove(self) -> None:
+        self.chains = None
+
+    async def restore(self) -> bool:
+        return False
