@@ -7,10 +7,25 @@ not fall over" asserts it itself.
 
 from collections.abc import Callable
 
+import numpy as np
+
 from vxnet.switch.actions import Action, Deliver, Drop, Flood, PortId
 from vxnet.switch.forward import Switch
 from vxnet.switch.model import Peer, Port, Segment, SetPeers
-from vxnet.wire import arp, ethernet, flow, ip, membership, nd, transport, virtio, vxlan
+from vxnet.wire import (
+    arp,
+    coalesce,
+    ecn,
+    ethernet,
+    flow,
+    ip,
+    membership,
+    nd,
+    segment,
+    transport,
+    virtio,
+    vxlan,
+)
 from vxnet.wire.addr import Vni, Vtep, parse_ip, parse_mac
 from vxnet.wire.checksum import checksum, total
 from vxnet.wire.ip import Protocol
@@ -98,13 +113,50 @@ def _switch(data: bytes) -> None:
         assert action != Deliver(sender)
 
 
+def _segment(data: bytes) -> None:
+    """A super-frame as a host may hand it over: its `virtio_net_hdr`, then the frame."""
+    vnet, frame = virtio.parse(data), memoryview(data)[virtio.HEADER_BYTES :]
+    planned = segment.plan(frame, vnet)
+    done = segment.cut(frame, planned, vxlan.build(Vni(7)), np.empty(262_144, np.uint8))
+    assert done.frames == planned.frames > 0
+    assert (done.frames - 1) * done.stride < done.size <= done.frames * done.stride
+
+
+def _coalesce(data: bytes) -> None:
+    """The first octet says how wide a burst's datagrams are, the rest is the burst."""
+    width = 22 + data[0] if data else 22
+    count = -(-max(len(data) - 1, 1) // width)
+    last = max(len(data) - 1, 1) - (count - 1) * width
+    rows = np.frombuffer(bytearray(data[1:].ljust(count * width)), np.uint8).reshape(count, width)
+    found = coalesce.runs(rows, last, vxlan.HEADER_BYTES, udp=True)
+    assert sum(run.frames for run in found) == count
+    for run in found:
+        assert (run.frames > 1) == (run.shape is not None)
+        if run.frames > 1:
+            room = np.empty(131_072, np.uint8)
+            used = coalesce.join(rows, last, vxlan.HEADER_BYTES, run, room)
+            vnet = virtio.parse(room[: virtio.HEADER_BYTES].tobytes())
+            segment.plan(room[virtio.HEADER_BYTES : used].tobytes(), vnet)
+
+
+def _ecn(data: bytes) -> None:
+    """The first octet is the outer class, the rest is the frame."""
+    frame = bytearray(data[1:])
+    assert 0 <= ecn.outer_tos(frame) <= ecn.MASK
+    ecn.decapsulate(frame, data[0] if data else 0)
+    assert len(frame) == max(len(data) - 1, 0)
+
+
 TARGETS: dict[str, Callable[[bytes], object]] = {
     "arp": arp.parse,
+    "coalesce": _coalesce,
+    "ecn": _ecn,
     "ethernet": ethernet.payload,
     "flow": _flow,
     "ip": _ip,
     "membership": _membership,
     "nd": _nd,
+    "segment": _segment,
     "switch": _switch,
     "transport": _transport,
     "virtio": virtio.parse,

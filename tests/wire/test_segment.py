@@ -125,6 +125,14 @@ def test_what_contradicts_its_headers_is_refused(vnet: VnetHeader, what: str) ->
         cut_all(frame, vnet)
 
 
+@pytest.mark.parametrize("size", [1_000, 1_001, 65_535])
+def test_what_is_no_larger_than_one_frame_stays_one(size: int) -> None:
+    frame, vnet = super_frame(6, UDP(sport=1, dport=2), bytes(range(250)) * 4, size)
+    (whole,) = cut_all(frame, vnet)
+    assert is_sound(Ether(whole))
+    assert len(whole) == len(frame)
+
+
 def test_a_super_frame_without_payload_is_refused() -> None:
     frame = plain_frame(4, TCP(flags="A"))
     with pytest.raises(WireError, match="without payload"):

@@ -50,7 +50,7 @@ class Plan(NamedTuple):
     @property
     def largest(self) -> int:
         """Octets of the longest frame."""
-        return self.end + min(self.size, self.payload)
+        return self.end + self.size
 
 
 class Cut(NamedTuple):
@@ -76,7 +76,8 @@ def plan(frame: Buffer, vnet: VnetHeader) -> Plan:
     payload = packet.end - end
     if payload <= 0:
         raise WireError("a super-frame without payload")
-    return Plan(packet, end, vnet.gso_size, payload, -(-payload // vnet.gso_size))
+    size = min(vnet.gso_size, payload)
+    return Plan(packet, end, size, payload, -(-payload // size))
 
 
 def cut(frame: Buffer, headers: Plan, prefix: bytes, room: Octets) -> Cut:
