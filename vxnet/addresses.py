@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Callable
 
-from vxnet.cnm.ipam import choose_address, place_address
+from vxnet.cnm.subnets import choose_address, place_address
 from vxnet.cnm.model import Endpoint, IpAddress, IpInterface, Network, NetworkId
 from vxnet.control.base import ControlPlane
 from vxnet.errors import StateError

@@ -8,7 +8,7 @@ from typing import Final
 
 from vxnet.addresses import Addresses
 from vxnet.cnm.driver import NetworkDriver, Scope
-from vxnet.cnm.ipam import choose_subnets, overlap
+from vxnet.cnm.subnets import choose_subnets, overlap
 from vxnet.cnm.model import Network, NetworkId, Subnet
 from vxnet.control.base import ControlPlane
 from vxnet.errors import StateError

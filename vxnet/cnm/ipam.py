@@ -1,106 +1,236 @@
-"""Which subnet and which address, where nobody asked for one: pure choices."""
+"""Addresses without a leader: one host's part of every subnet, and how parts are handed on.
 
-import hashlib
-import ipaddress
+Sans-IO: rows in, rows out. Whoever made a network owns its subnets and hands parts to the members
+there are; a host without a free address asks the one that owns most. What a host owns it gives to
+its own endpoints without asking anybody, so a partition goes on. See `ring` for why no address ever
+has two owners.
+"""
+
 from collections.abc import Callable, Iterable, Iterator
-from itertools import chain
+from dataclasses import dataclass, field
 from typing import Final
 
-from vxnet.cnm.model import IpAddress, IpInterface, IpNetwork, Network, Subnet
+from vxnet.cnm.claims import RangeRow
+from vxnet.cnm.model import IpAddress, IpNetwork, NetworkId
+from vxnet.cnm.ring import RECLAIM_STEP, Ring, Segment
 from vxnet.errors import StateError
 
-__all__ = ["choose_address", "choose_subnets", "overlap", "place_address"]
+__all__ = ["GRACE_MS", "Hold", "Need", "Pool", "PoolId"]
 
-POOL_V4: Final = ipaddress.IPv4Network("10.128.0.0/9")
-SUBNET_V4_BITS: Final = 20
-SUBNET_V6_BITS: Final = 64
-TRIES_MAX: Final = 65_536
+GRACE_MS: Final = 60_000
+"""How long an address that was given back is left alone, so that nobody takes one for the other."""
+
+PoolId = tuple[NetworkId, IpNetwork]
 
 
-def choose_subnets(name: str, taken: Iterable[IpNetwork]) -> tuple[Subnet, ...]:
-    """An IPv4 and an IPv6 subnet for a network of this name that overlap none of those taken.
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """An address of this host that is not free: in use, or in grace once `until_ms` is set."""
 
-    Hosts that know the same choose the same. Raises StateError where the pool is used up.
+    holder: str
+    since_ms: int
+    until_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """No address without somebody else: who may have one, the likeliest first."""
+
+    owners: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Pool:
+    """One subnet, as one host (`me`) has it.
+
+    `creator` made the network; a map of another creator is another map. `first` and `last` bound
+    what stations may have, `reserved` is left out of it.
     """
-    used = list(taken)
-    return tuple(
-        Subnet(_first_free(candidates, used, name))
-        for candidates in (_ipv4_candidates(name), _ipv6_candidates(name))
-    )
 
+    me: int
+    creator: int
+    base: int
+    first: int
+    last: int
+    reserved: frozenset[int] = frozenset()
+    ring: Ring = field(default_factory=Ring)
+    holds: dict[int, Hold] = field(default_factory=dict)
+    _said: dict[int, list[Segment]] = field(default_factory=dict)
+    """What each other host says is its own."""
 
-def choose_address(subnet: Subnet, seed: str, is_taken: Callable[[IpAddress], bool]) -> IpInterface:
-    """A free address. Different seeds start at different places, so they seldom meet.
+    def begin(self, members: Iterable[int]) -> None:
+        """Own all of a subnet that was just made, and hand parts to the members there are."""
+        self.ring.merge(Segment(self.first, self.last, self.me, 1))
+        hosts = sorted({self.me, *members})
+        size = self.last - self.first + 1
+        share = size // len(hosts)
+        if share == 0:
+            return
+        for position, host in enumerate(hosts):
+            if host != self.me:
+                start = self.first + position * share
+                self.ring.hand_on(start, start + share - 1, host)
 
-    Raises StateError where none is free.
-    """
-    prefix = subnet.prefix
-    first, last = _bounds(prefix)
-    count = last - first + 1
-    digest = hashlib.blake2s(f"{seed}\0{prefix}".encode(), digest_size=8).digest()
-    start = int.from_bytes(digest) % min(count, 2**32)
-    for offset in range(min(count, TRIES_MAX)):
-        address = prefix.network_address + (first + (start + offset) % count)
-        if address != subnet.gateway and not is_taken(address):
-            return _with_prefix(address, prefix)
-    raise StateError(f"the subnet {prefix} has no free address left")
+    def hear(self, row: RangeRow, speaker: int) -> bool:
+        """Somebody says whose a part is; returns whether that changed anything."""
+        if row.creator != self.creator or not self.first <= row.start <= row.end <= self.last:
+            return False
+        segment = Segment(row.start, row.end, row.owner, row.version)
+        if speaker == row.owner:
+            self._said.setdefault(speaker, []).append(segment)
+        return self.ring.merge(segment)
 
+    def unhear(self, speaker: int) -> None:
+        """Somebody's rows are gone; what they said of owners remains true."""
+        self._said.pop(speaker, None)
 
-def place_address(network: Network, address: IpAddress) -> IpInterface:
-    """A requested address with its subnet's length. Raises StateError outside the network."""
-    for subnet in network.subnets:
-        if address in subnet.prefix:
-            first, last = _bounds(subnet.prefix)
-            position = int(address) - int(subnet.prefix.network_address)
-            if not first <= position <= last:
-                raise StateError(
-                    f"{address} names the subnet {subnet.prefix} itself; choose one inside it"
+    def rows(self) -> Iterator[RangeRow]:
+        """What this host has to say: its own parts, and those it handed on to who is silent yet."""
+        for segment in self.ring:
+            if segment.owner == self.me or not self._is_confirmed(segment):
+                yield RangeRow(
+                    segment.start, segment.end, segment.owner, segment.version, self.creator
                 )
-            if address == subnet.gateway:
-                raise StateError(f"{address} is the gateway of network {network.name}")
-            return _with_prefix(address, subnet.prefix)
-    subnets = ", ".join(str(subnet.prefix) for subnet in network.subnets) or "no subnet"
-    raise StateError(f"{address} is outside network {network.name}, which has {subnets}")
 
+    def allocate(
+        self, holder: str, now_ms: int, *, wanted: int | None = None, start: int = 0
+    ) -> int | Need:
+        """An address for a holder: the wanted one, or a free one from `start` on.
 
-def _bounds(prefix: IpNetwork) -> tuple[int, int]:
-    """First and last offset that a station may have (RFC 3021 and RFC 6164 for the smallest)."""
-    size = prefix.num_addresses
-    if size <= 2:
-        return 0, size - 1
-    return 1, size - 2 if prefix.version == 4 else size - 1
+        Raises StateError where the wanted one is held here.
+        """
+        self._expire(now_ms)
+        if wanted is not None:
+            return self._allocate_wanted(wanted, holder, now_ms)
+        found = self._find_free(start)
+        if found is None:
+            found = self._oldest_in_grace()
+        if found is None:
+            return Need(self._likely_owners())
+        self.holds[found] = Hold(holder, now_ms)
+        return found
 
+    def resume(self, address: int, holder: str, since_ms: int) -> None:
+        """An endpoint from before a restart has this address."""
+        self.holds[address] = Hold(holder, since_ms)
 
-def _with_prefix(address: IpAddress, prefix: IpNetwork) -> IpInterface:
-    return ipaddress.ip_interface(f"{address}/{prefix.prefixlen}")
+    def release(self, address: int, now_ms: int) -> None:
+        """Nobody uses an address any more; for a while nobody gets it unasked."""
+        hold = self.holds.get(address)
+        if hold is not None and hold.until_ms is None:
+            self.holds[address] = Hold(hold.holder, hold.since_ms, now_ms + GRACE_MS)
 
+    def share(self, asker: int, wanted: int | None, now_ms: int) -> str | None:
+        """Hand something to a host that asked; returns why not, or None where it was done."""
+        self._expire(now_ms)
+        if wanted is not None:
+            if self.ring.owner_of(wanted) != self.me:
+                return "it is not ours to give"
+            hold = self.holds.get(wanted)
+            if hold is not None and hold.until_ms is None:
+                return f"it is held by {hold.holder}"
+            self.holds.pop(wanted, None)
+            self.ring.hand_on(wanted, wanted, asker)
+            return None
+        run = self._longest_free_run()
+        if run is None:
+            return "there is none left"
+        start, end = run
+        middle = start if start == end else start + (end - start + 1) // 2
+        self.ring.hand_on(middle, end, asker)
+        return None
 
-def _first_free(candidates: Iterator[IpNetwork], used: list[IpNetwork], name: str) -> IpNetwork:
-    for candidate in candidates:
-        if not any(overlap(candidate, other) for other in used):
-            return candidate
-    raise StateError(f"no subnet is left for network {name}; choose one with --subnet")
+    def reclaim(self, owner: int) -> int:
+        """Take over what a host owned that will not come back; returns how many addresses."""
+        taken = 0
+        for segment in self.ring.of(owner):
+            self.ring.hand_on(segment.start, segment.end, self.me, step=RECLAIM_STEP)
+            taken += segment.size
+        return taken
 
+    def lost(self) -> list[int]:
+        """Addresses in use here that are not this host's any more: somebody reclaimed them."""
+        return [
+            address
+            for address, hold in self.holds.items()
+            if hold.until_ms is None and self.ring.owner_of(address) not in (self.me, None)
+        ]
 
-def overlap(one: IpNetwork, other: IpNetwork) -> bool:
-    """Whether two subnets share an address."""
-    if isinstance(one, ipaddress.IPv4Network) and isinstance(other, ipaddress.IPv4Network):
-        return one.overlaps(other)
-    if isinstance(one, ipaddress.IPv6Network) and isinstance(other, ipaddress.IPv6Network):
-        return one.overlaps(other)
-    return False
+    def free(self) -> int:
+        """How many addresses this host could hand out."""
+        owned = sum(segment.size for segment in self.ring.of(self.me))
+        blocked = sum(
+            self.ring.owner_of(address) == self.me for address in self.reserved | self.holds.keys()
+        )
+        return owned - blocked
 
+    def address(self, number: int, make: Callable[[int], IpAddress]) -> IpAddress:
+        """A number of this pool as an address."""
+        return make(self.base + number)
 
-def _ipv4_candidates(name: str) -> Iterator[IpNetwork]:
-    slots = 1 << (SUBNET_V4_BITS - POOL_V4.prefixlen)
-    start = int.from_bytes(hashlib.blake2s(name.encode(), digest_size=8).digest()) % slots
-    size = 1 << (32 - SUBNET_V4_BITS)
-    for slot in chain(range(start, slots), range(start)):
-        yield ipaddress.IPv4Network((int(POOL_V4.network_address) + slot * size, SUBNET_V4_BITS))
+    def _allocate_wanted(self, wanted: int, holder: str, now_ms: int) -> int | Need:
+        hold = self.holds.get(wanted)
+        if hold is not None and hold.until_ms is None:
+            raise StateError(f"it is held by {hold.holder}")
+        owner = self.ring.owner_of(wanted)
+        if owner != self.me:
+            return Need(() if owner is None else (owner,))
+        self.holds[wanted] = Hold(holder, now_ms)
+        return wanted
 
+    def _find_free(self, start: int) -> int | None:
+        """The first free address of ours, going round from `start`."""
+        mine = self.ring.of(self.me)
+        turned = [s for s in mine if s.end >= start] + [s for s in mine if s.end < start]
+        for position, segment in enumerate(turned):
+            begin = max(segment.start, start) if position == 0 else segment.start
+            for number in range(begin, segment.end + 1):
+                if number not in self.holds and number not in self.reserved:
+                    return number
+        if mine and start > self.first:
+            return self._find_free(self.first)
+        return None
 
-def _ipv6_candidates(name: str) -> Iterator[IpNetwork]:
-    """Unique local prefixes (RFC 4193 §3.2.1: fd, then 40 random bits, here the name's hash)."""
-    for attempt in range(16):
-        digest = hashlib.blake2s(f"{name}\0{attempt}".encode(), digest_size=7).digest()
-        yield ipaddress.IPv6Network((b"\xfd" + digest + bytes(8), SUBNET_V6_BITS))
+    def _oldest_in_grace(self) -> int | None:
+        waiting = [
+            (hold.until_ms, number)
+            for number, hold in self.holds.items()
+            if hold.until_ms is not None and self.ring.owner_of(number) == self.me
+        ]
+        return min(waiting)[1] if waiting else None
+
+    def _likely_owners(self) -> tuple[int, ...]:
+        sizes: dict[int, int] = {}
+        for segment in self.ring:
+            if segment.owner != self.me:
+                sizes[segment.owner] = sizes.get(segment.owner, 0) + segment.size
+        return tuple(sorted(sizes, key=lambda owner: (-sizes[owner], owner)))
+
+    def _longest_free_run(self) -> tuple[int, int] | None:
+        blocked = sorted(self.reserved | self.holds.keys())
+        best: tuple[int, int] | None = None
+        for segment in self.ring.of(self.me):
+            at = segment.start
+            for number in [*(b for b in blocked if segment.start <= b <= segment.end), None]:
+                end = segment.end if number is None else number - 1
+                if at <= end and (best is None or end - at > best[1] - best[0]):
+                    best = (at, end)
+                if number is not None:
+                    at = number + 1
+        return best
+
+    def _expire(self, now_ms: int) -> None:
+        over = [n for n, h in self.holds.items() if h.until_ms is not None and h.until_ms <= now_ms]
+        for number in over:
+            del self.holds[number]
+
+    def _is_confirmed(self, segment: Segment) -> bool:
+        """Whether the owner of a part says so itself, so that nobody else has to."""
+        covered = Ring(
+            said for said in self._said.get(segment.owner, []) if said.version >= segment.version
+        )
+        at = segment.start
+        for said in covered:
+            if said.start <= at <= said.end:
+                at = said.end + 1
+        return at > segment.end

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vxnet.cnm.ipam import choose_address, choose_subnets, overlap, place_address
+from vxnet.cnm.subnets import choose_address, choose_subnets, overlap, place_address
 from vxnet.cnm.model import EndpointId, Network, NetworkId, Subnet, derive_mac
 from vxnet.errors import StateError
 
