@@ -1,4 +1,4 @@
-"""The bridge driver: endpoints of one host on a kernel bridge, with a way out and published ports."""
+"""The bridge driver: endpoints of one host on a kernel bridge, a way out, published ports."""
 
 import ipaddress
 from collections.abc import Iterable, Iterator
