@@ -321,9 +321,7 @@ def test_a_process_that_stood_still_does_not_take_it_out_on_others(stage: Stage)
     assert silent.state is SUSPECT
     assert stage.count("sleeps") == 1
     assert stage.node.health >= 1
-    stage.wait(1.0)
-    assert silent.state is SUSPECT
-    assert 0.5 <= when(stage, silent, DEAD) <= 1.5
+    assert 0.9 <= when(stage, silent, DEAD) <= 2.1  # what was left, not at once
 
 
 # ── bounds ────────────────────────────────────────────────────────────────────────────────────
