@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from pyroute2.netlink.exceptions import NetlinkError
-
 from vxnet.cnm.model import IpInterface
 from vxnet.errors import HostError, StateError
 from vxnet.host.base import Bridge, Ipvlan, LinkSpec, Macvlan, Underlay, Veth, Vlan
 from vxnet.host.namespace import run_inside, run_outside
 from vxnet.host.netlink import index_of, netlink
+from vxnet.host.pyroute import NetlinkError
 
 __all__ = ["NetlinkLinks"]
 

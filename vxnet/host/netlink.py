@@ -13,9 +13,6 @@ from functools import partial
 from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
-from pyroute2.iproute.linux import IPRoute
-from pyroute2.netlink.exceptions import NetlinkError
-
 from vxnet.cnm.model import IpAddress, IpInterface, IpNetwork
 from vxnet.errors import HostError, StateError
 from vxnet.host.base import Interface, Underlay
@@ -26,6 +23,7 @@ from vxnet.host.namespace import (
     run_inside,
     run_outside,
 )
+from vxnet.host.pyroute import IPRoute, NetlinkError
 from vxnet.wire.addr import format_mac
 
 __all__ = ["NetlinkHost", "index_of", "netlink"]
