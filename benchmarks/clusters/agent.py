@@ -23,6 +23,7 @@ NETWORK = Vni(1)
 CROWDED = (Vni(1000), Vni(1001))
 """Networks for very many rows, which are counted and not told one by one."""
 CROWD = 50_000  # rows in each of them
+SLICE = 200  # announced before the event loop sees to others
 
 SAYS = {MemberState.ALIVE: "up", MemberState.DEAD: "down", MemberState.LEFT: "down"}
 
@@ -48,9 +49,9 @@ class Agent:
         )
         say(["ready"])
         while line := await commands.readline():
-            self._obey(*line.decode().split())
+            await self._obey(*line.decode().split())
 
-    def _obey(self, verb: str, what: str) -> None:
+    async def _obey(self, verb: str, what: str) -> None:
         match verb:
             case "join":
                 self._control.set_seeds([(what, self._port)])
@@ -59,15 +60,17 @@ class Agent:
             case "take":
                 self._control.announce(NETWORK, parse_mac(what), moved=True)
             case "hold":
-                self._hold(int(what))
+                await self._hold(int(what))
             case _:
                 raise ValueError(f"no command is called {verb!r}")
 
-    def _hold(self, count: int) -> None:
-        """Announce stations until this host has so many of them."""
+    async def _hold(self, count: int) -> None:
+        """Announce stations until this host has so many of them; probes are answered meanwhile."""
         for number in range(self._held, count):
             mac = Mac(b"\x0a\x00" + number.to_bytes(4, "big"))
             self._control.announce(CROWDED[number // CROWD], mac)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
         self._held = count
 
     def _heard(self, events: Sequence[Event]) -> None:

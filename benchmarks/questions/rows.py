@@ -19,7 +19,7 @@ MOVES = 40
 FIRST_MOVED = 1 << 20  # numbers of stations that nothing else uses
 
 MOVE_TIMEOUT_S = 10.0
-ROWS_TIMEOUT_S = 120.0
+ROWS_TIMEOUT_S = 300.0
 LOSS_TIMEOUT_S = 120.0
 QUIET_S = 10.0
 AFTERWARDS_S = 2.0  # and whatever else the return gives rise to; probes too, so not for long
