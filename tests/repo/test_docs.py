@@ -76,6 +76,14 @@ def test_every_command_that_a_document_shows_exists(path: Path) -> None:
     assert not [problem for problem in problems if problem[1]]
 
 
+def test_decisions_have_numbers_of_their_own_which_their_headings_repeat() -> None:
+    decisions = sorted((ROOT / "docs/adr").glob("*.md"))
+    numbers = [int(path.name.partition("-")[0]) for path in decisions]
+    assert len(set(numbers)) == len(numbers)
+    headings = [path.read_text(encoding="utf-8").partition(".")[0] for path in decisions]
+    assert headings == [f"# {number}" for number in numbers]
+
+
 def test_the_readme_shows_the_commands_that_a_newcomer_needs() -> None:
     shown = {words[0] for words in commands(ROOT / "README.md")}
     assert {"scripts/demo", "scripts/test", "vxnet"} <= shown
