@@ -3,6 +3,7 @@ happened out. It reads no clock and opens no socket; the driver in `vxnet.contro
 """
 
 from collections.abc import Iterable
+from functools import partial
 from random import Random
 
 from vxnet.gossip.compare import Comparison
@@ -30,6 +31,7 @@ from vxnet.gossip.roster import Roster
 from vxnet.gossip.rules import ALL_RULES, Rule
 from vxnet.gossip.security import Keyring, Security
 from vxnet.gossip.settings import GossipSettings
+from vxnet.gossip.stream import Stream
 from vxnet.gossip.table import Table
 from vxnet.gossip.transfer import Transfers
 from vxnet.gossip.view import View
@@ -61,7 +63,7 @@ class Node:
         self.table = table = Table(roster, hub, rules)
         self.view = View(roster, table, hub, now, self._station_lost)
         self._now = now
-        queue = Queue(roster, table, hub, now)
+        self._queue = queue = Queue(roster, table, hub, now)
         self._replication = Replication(
             roster, table, queue, hub, now, outlived=lambda epoch, at: claims.outlived(epoch, at)
         )
@@ -174,16 +176,33 @@ class Node:
 
     # ── commands ────────────────────────────────────────────────────────────────────────────
 
-    def join(self, seeds: Iterable[Address], now: float, *, joined: bool = False) -> None:
-        """Where to look for the others; may be said again when names resolve to something else.
-
-        `joined`: they are known already, the seeds are only for healing.
-        """
+    def join(self, seeds: Iterable[Address], now: float) -> None:
+        """Where to look for the others; may be said again when names resolve to something else."""
         self._at(now)
-        self._greeter.joined |= joined
         self._greeter.join(seeds, now)
         if self._greeter.alone:
             self._replication.settled = False
+
+    def adopt(self, others: Iterable["Node"], now: float) -> None:
+        """Know others, and all they have said, as if for long: clusters that begin whole."""
+        self._at(now)
+        self._greeter.joined = True
+        for other in others:
+            if other is self:
+                continue
+            self.roster.adopt(other.roster.me.alive(), now)
+            for scope in sorted(other.table.scopes):
+                self._adopt_stream(other.table.own(scope))
+        self._queue.clear()
+        self.hub.events.clear()
+
+    def _adopt_stream(self, own: Stream) -> None:
+        head = own.head()
+        stream = self.table.admit(head)
+        rows = own.since(0)
+        if stream is not None:
+            copy = partial(stream.delta, head, 0, own.watermark, True, rows)
+            self.table.apply(stream, rows, copy)
 
     def leave(self, now: float) -> None:
         """Say farewell; go on answering for `leave_s`, then stop."""

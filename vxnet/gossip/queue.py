@@ -149,6 +149,11 @@ class Queue:
             self._timer.cancel()
         self._timer = self._hub.timers.at(when, self._flush)
 
+    def clear(self) -> None:
+        """Nothing is news any more."""
+        self._news.clear()
+        self._of_stream.clear()
+
     # ── out ─────────────────────────────────────────────────────────────────────────────────
 
     def enough(self) -> int:

@@ -1,7 +1,6 @@
 """A cluster in one process: hosts, the network between them, and questions about all of them."""
 
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from random import Random
 
 from vxnet.gossip.events import MemberState, NodeId
@@ -11,7 +10,7 @@ from vxnet.gossip.settings import LAN, GossipSettings
 from vxnet.sim.clock import Clock
 from vxnet.sim.host import Host
 from vxnet.sim.network import Conditions, Network
-from vxnet.wire.addr import Ip, Vtep
+from vxnet.wire.addr import Ip, Vni, Vtep
 
 __all__ = ["Cluster"]
 
@@ -21,7 +20,11 @@ VXLAN_PORT = 4789
 
 
 class Cluster:
-    """`size` hosts named n0, n1, ...; the first `seeds` of them are everybody's seeds."""
+    """`size` hosts named n0, n1, ...; the first `seeds` of them are everybody's seeds.
+
+    They start within `start_within_s`, or are all there from the first moment, with the networks
+    `vnis`, if `warm`.
+    """
 
     def __init__(
         self,
@@ -35,6 +38,7 @@ class Cluster:
         rules: Rule = ALL_RULES,
         start_within_s: float = 0.5,
         warm: bool = False,
+        vnis: Sequence[int] = (),
     ) -> None:
         self.random = Random(seed)  # noqa: S311 - to be repeated, not to be secret
         self.clock = Clock()
@@ -57,29 +61,23 @@ class Cluster:
         ]
         addresses = [host.address for host in self.hosts[:seeds]]
         if warm:
-            self._start_warm(addresses)
+            self._start_warm(addresses, vnis)
             return
         for host in self.hosts:
             when = self.random.random() * start_within_s
             self.clock.at(when, lambda host=host: host.start(addresses))  # type: ignore[misc]
 
-    def _start_warm(self, addresses: list[Address]) -> None:
+    def _start_warm(self, addresses: list[Address], vnis: Sequence[int]) -> None:
         """All run, and have known each other for long: what joining costs is not of interest."""
         for host in self.hosts:
-            host.start(addresses, joined=True)
+            host.start(addresses, warm=True)
+            for vni in vnis:
+                host.node.attach(Vni(vni), 0.0)
+        nodes = [host.node for host in self.hosts]
         for host in self.hosts:
-            node = host.node
-            for other in self.hosts:
-                if other is host:
-                    continue
-                node.roster.adopt(other.node.roster.me.alive(), 0.0)
-                own = other.node.table.own(0)
-                stream = node.table.admit(own.head())
-                rows = own.since(0)
-                if stream is not None:
-                    copy = partial(stream.delta, own.head(), 0, own.watermark, True, rows)
-                    node.table.apply(stream, rows, copy)
-            node.events()
+            host.node.adopt(nodes, 0.0)
+            host.node.join(addresses, 0.0)
+            host.act()
 
     def identity(self, at: int) -> Identity:
         """Who the host at this place is."""

@@ -82,8 +82,8 @@ class Host:
 
     # ── living and dying ────────────────────────────────────────────────────────────────────
 
-    def start(self, seeds: list[Address], *, joined: bool = False) -> None:
-        """Start the process; `joined`: it need not look for the others."""
+    def start(self, seeds: list[Address], *, warm: bool = False) -> None:
+        """Start the process; `warm`: what it knows and seeks is told it by somebody else."""
         self._life += 1
         self.seeds = seeds
         self.node = Node(
@@ -99,8 +99,9 @@ class Host:
         self._waiting.clear()
         self._wake_at = None
         self._network.add(self)
-        self.node.join(seeds, self.now, joined=joined)
-        self.act()
+        if not warm:
+            self.node.join(seeds, self.now)
+            self.act()
 
     def crash(self) -> None:
         """The process is killed."""

@@ -142,7 +142,7 @@ class Network:
         source = host.address
         self.counters["datagrams"] += 1
         self.octets[source] += len(data) + UDP_IP_BYTES
-        self._trace.update(f"{self.clock.now:.9f}{source}{address}".encode() + data)
+        self._trace.update(b"%.9f" % self.clock.now + source.ip + address.ip + data)
         conditions = self.conditions
         copies = 1
         if conditions.duplicates and self._random.random() < conditions.duplicates:

@@ -16,7 +16,7 @@ from vxnet.sim.network import Conditions
 __all__ = ["Storm", "weather"]
 
 VNIS = (5, 6)
-STATIONS = 24
+STATIONS = 40
 PEACE_S = 10.0
 REST_S = 20.0
 
@@ -26,7 +26,7 @@ TIGHT = replace(
     compare_interval_s=3.0,
     delta_max_bytes=300,
     part_max_bytes=300,
-    answer_datagrams=4,
+    answer_datagrams=12,
     advert_above_rows=6,
     budget_bytes_per_s=8_000.0,
 )
@@ -142,7 +142,7 @@ def _happen(cluster: Cluster, host: Host) -> None:
     has = host.node.table.wants(vni + 1)
     mac = b"\x02\0\0\0\0" + bytes((random.randrange(STATIONS),))
     kind = random.random()
-    if kind < 0.50 and has:
+    if kind < 0.65 and has:
         ips = [random.randbytes(16) for _ in range(random.randrange(9))]
         host.announce(vni, mac, *ips, moved=kind < 0.1)
     elif kind < 0.90 and has:
