@@ -1,6 +1,7 @@
 """The gossip's UDP socket: read at once, worked off in slices, shed before it grows."""
 
 import asyncio
+import socket
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import cast
@@ -40,19 +41,24 @@ class Datagrams:
 
     async def open(self, host: str, port: int) -> int:
         """Bind; the port, which the system chooses for 0. Raises HostError where it refuses."""
+        # Bound here: an event loop that fails to bind may neither say why nor close its socket.
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        bound = socket.socket(family, socket.SOCK_DGRAM)
         try:
-            self._socket = await asyncio_dgram.bind((host, port))
+            bound.bind((host, port))
         except OSError as error:
+            bound.close()
             raise HostError(
                 f"gossip cannot use UDP {host} port {port}: {error.strerror}; is another daemon"
                 " running, or is node.vtep not an address of this host?"
             ) from None
+        bound.setblocking(False)
+        self._socket = cast("DatagramServer", await asyncio_dgram.from_socket(bound))
         self._tasks = [
             asyncio.create_task(self._read(self._socket), name="gossip-read"),
             asyncio.create_task(self._write(self._socket), name="gossip-write"),
         ]
-        bound: tuple[str, int] = self._socket.socket.getsockname()
-        return bound[1]
+        return int(bound.getsockname()[1])
 
     def send(self, address: Address, data: bytes) -> None:
         """Queue a datagram; the oldest is given up where too many wait."""

@@ -16,7 +16,7 @@ from vxnet.control.base import Listener
 from vxnet.control.connections import Connections
 from vxnet.control.datagrams import Datagrams
 from vxnet.control.state import State, read_state, write_state
-from vxnet.errors import StateError
+from vxnet.errors import HostError, StateError
 from vxnet.gossip.events import (
     Entry,
     EntryFlag,
@@ -332,7 +332,7 @@ class GossipControl:
             for host, port in self._seeds:
                 try:
                     infos = await loop.getaddrinfo(host, port, type=2)
-                except OSError as error:
+                except (OSError, ValueError) as error:  # ValueError: no name at all
                     self._counters["seeds_unresolved"] += 1
                     _log.warning("seed not resolved", {"seed": host, "reason": str(error)})
                     continue
@@ -362,7 +362,7 @@ class GossipControl:
         )
         if state != self._saved:
             self._saved = state
-            with contextlib.suppress(OSError):  # a full disk must not stop the gossip
+            with contextlib.suppress(HostError):  # a full disk must not stop the gossip
                 await asyncio.to_thread(write_state, self._state_file, state)
 
 
