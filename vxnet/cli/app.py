@@ -9,6 +9,7 @@ from vxnet.cli import endpoint, keys, network, sandbox, show
 from vxnet.cli.daemon import daemon
 from vxnet.cli.demo import demo
 from vxnet.cli.history import history
+from vxnet.cli.sim import sim
 
 __all__ = ["app"]
 
@@ -27,6 +28,7 @@ app.command()(show.peers)
 app.command()(show.fdb)
 app.command()(show.stats)
 app.command()(history)
+app.command()(sim)
 app.add_typer(network.app, name="network")
 app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(sandbox.app, name="sandbox")

@@ -289,6 +289,10 @@ class Table:
             scope.buckets[stream.owner % BUCKETS] ^= stream.contribution
             stream.contribution = 0
 
+    def root_of(self, scope: int) -> int:
+        """One hash over the watermarks of all streams in a scope."""
+        return self._scopes[scope].root
+
     def root(self, peer: Peer) -> int:
         """One hash over the watermarks of all streams in the scopes both have."""
         if not peer.attached:
