@@ -23,6 +23,11 @@ use crate::workers::{Plan, Workers};
 /// `Counters` of `vxnet.datapath.base`, drops by number.
 type Row = (u64, u64, u64, u64, u64, u64, Vec<u64>, u64, u64);
 
+// Flags of an entry that is programmed.
+const GONE: u16 = 1;
+const IS_VTEP: u16 = 2;
+const AGES: u16 = 4;
+
 fn row(counters: &Counters) -> Row {
     (
         counters.received.get(),
@@ -44,6 +49,10 @@ fn address(ip: &[u8], port: u16) -> PyResult<SocketAddr> {
     };
     let ip = ip.map_err(|_| PyValueError::new_err("an IP address has 4 or 16 octets"))?;
     Ok(SocketAddr::new(ip, port))
+}
+
+fn octets(mac: &Bound<PyBytes>) -> PyResult<Mac> {
+    Mac::try_from(mac.as_bytes()).map_err(|_| PyValueError::new_err("a MAC has 6 octets"))
 }
 
 fn refused(error: std::io::Error) -> PyErr {
@@ -167,12 +176,13 @@ impl Engine {
         &self,
         port_id: u32,
         vni: u32,
-        mac: Option<Mac>,
+        mac: Option<Bound<PyBytes>>,
         descriptors: Vec<RawFd>,
         uso: bool,
     ) -> PyResult<()> {
         let queues: std::io::Result<Vec<Queue>> =
             descriptors.into_iter().map(Queue::duplicate).collect();
+        let mac = mac.as_ref().map(octets).transpose()?;
         let port = Arc::new(Port::new(port_id, vni, mac, queues.map_err(refused)?, uso));
         self.change(|model| drop(model.ports.insert(port_id, port)))
     }
@@ -236,26 +246,35 @@ impl Engine {
         })
     }
 
-    /// Put entries (VNI, MAC, port or VTEP number, is it a VTEP, does it age), and remove others.
-    #[allow(clippy::type_complexity)] // a row of plain values
-    fn program(
-        &self,
-        entries: Vec<(u32, Mac, u32, bool, bool)>,
-        gone: Vec<(u32, Mac)>,
-    ) -> PyResult<()> {
+    /// Put and remove entries, each of 16 octets: VNI, MAC, number of a port or VTEP, flags.
+    fn program(&self, entries: &[u8]) -> PyResult<()> {
         let shared = &self.workers()?.shared;
-        for (vni, mac) in gone {
-            shared.table.remove(vni, mac);
+        let (entries, rest) = entries.as_chunks::<16>();
+        if !rest.is_empty() {
+            return Err(PyValueError::new_err("an entry has 16 octets"));
         }
-        for (vni, mac, number, is_vtep, ages) in entries {
+        let now = shared.now();
+        for &[v0, v1, v2, v3, a, b, c, d, e, f, n0, n1, n2, n3, f0, f1] in entries {
+            let (vni, mac) = (u32::from_ne_bytes([v0, v1, v2, v3]), [a, b, c, d, e, f]);
+            let number = u32::from_ne_bytes([n0, n1, n2, n3]);
+            let flags = u16::from_ne_bytes([f0, f1]);
+            if flags & GONE != 0 {
+                shared.table.remove(vni, mac);
+                continue;
+            }
+            let is_vtep = flags & IS_VTEP != 0;
             let target = if is_vtep { Target::Vtep(number) } else { Target::Port(number) };
-            shared.table.set(vni, mac, Entry { target, ages, seen: shared.now() });
+            shared.table.set(vni, mac, Entry { target, ages: flags & AGES != 0, seen: now });
         }
         Ok(())
     }
 
     /// The entries that age and were seen in the last `within_s` seconds: VNI, MAC, seconds ago.
-    fn seen(&self, py: Python, within_s: u16) -> PyResult<Vec<(u32, Mac, u16)>> {
+    fn seen<'py>(
+        &self,
+        py: Python<'py>,
+        within_s: u16,
+    ) -> PyResult<Vec<(u32, Bound<'py, PyBytes>, u16)>> {
         let shared = &self.workers()?.shared;
         let now = shared.now();
         let mut seen = Vec::new();
@@ -267,7 +286,7 @@ impl Engine {
                 }
             });
         });
-        Ok(seen)
+        Ok(seen.into_iter().map(|(vni, mac, ago)| (vni, PyBytes::new(py, &mac), ago)).collect())
     }
 
     /// How many entries there are, and how many octets they take.

@@ -257,13 +257,17 @@ impl Worker {
                 return;
             }
             let shared = Arc::clone(&self.shared);
+            // Hushed before looking, so that a change made meanwhile rings again.
+            if ready.contains(&BELL) {
+                shared.bells[self.index].hush();
+            }
             if self.version != shared.version.load(Ordering::Acquire) {
                 self.follow();
             }
             let now = shared.now();
             for &token in &ready {
                 match token {
-                    BELL => shared.bells[self.index].hush(),
+                    BELL => {}
                     SOCKET => self.receive(now),
                     token => self.read(token, now),
                 }

@@ -23,7 +23,7 @@ def frame(source: Mac, destination: Mac) -> bytes:
     return destination + source + b"\x08\0" + bytes(46)
 
 
-def actions(switch: Switch) -> dict[Mac, Deliver | Send | None]:
+def actions(switch: Switch) -> dict[bytes, Deliver | Send | None]:
     return {
         mac: None if station is None else station.action for _, mac, station in switch.changes()
     }

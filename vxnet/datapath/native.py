@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Sequence
+from struct import Struct
 
 from vxnet._native import Engine, reasons
 from vxnet.datapath.base import (
@@ -40,6 +41,9 @@ _WORKERS_MAX = 4
 _SPARE_PORTS = 100  # tried where somebody else has one
 
 _DROP, _DELIVER, _SEND, _FLOOD, _REPLY = range(5)  # the engine's verbs
+
+_ENTRY = Struct("=I6sIH").pack  # VNI, MAC, number of a port or VTEP, flags
+_GONE, _IS_VTEP, _AGES = 1, 2, 4
 
 _REASONS = tuple(DropReason(name) for name in reasons())
 _REASON_NUMBERS = {reason: number for number, reason in enumerate(_REASONS)}
@@ -299,23 +303,31 @@ class NativeDatapath:
         engine = self._engine
         if engine is None:
             return
-        entries, gone = [], []
+        entries = bytearray()
+        targets: dict[int, tuple[int, int]] = {}  # all stations of a place have the same action
         for vni, mac, station in self._switch.changes():
             if station is None:
-                gone.append((vni, mac))
+                entries += _ENTRY(vni, mac, 0, _GONE)
                 continue
-            ages = station.source is Source.LEARNED
-            match station.action:
-                case Deliver(port_id):
-                    entries.append((vni, mac, int(port_id), False, ages))
-                case Send(vtep):
-                    entries.append((vni, mac, self._number(vtep), True, ages))
-        if entries or gone:
-            engine.program(entries, gone)
+            target = targets.get(id(station.action))
+            if target is None:
+                target = targets[id(station.action)] = self._target(station.action)
+            number, flags = target
+            if station.source is Source.LEARNED:
+                flags |= _AGES
+            entries += _ENTRY(vni, mac, number, flags)
+        if entries:
+            engine.program(bytes(entries))
         blocked = self._switch.blocked()
         for port_id in blocked ^ self._blocked:
             engine.block_port(port_id, port_id in blocked)
         self._blocked = blocked
+
+    def _target(self, action: Deliver | Send) -> tuple[int, int]:
+        """A place as the engine's table has it: a number, and what it is the number of."""
+        if isinstance(action, Send):
+            return self._number(action.vtep), _IS_VTEP
+        return int(action.port), 0
 
 
 def _workers() -> int:

@@ -4,7 +4,7 @@ It does no I/O and reads no clock. The path of a frame whose stations are known 
 look-ups and returns a value that was made before; everything else is a method further away.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from struct import error
 
 from vxnet.errors import StateError, WireError
@@ -203,15 +203,14 @@ class Switch:
         """Note which entries change from now on, for `changes`. To be called before all others."""
         self._is_watched = True
 
-    def changes(self) -> list[tuple[Vni, Mac, Station | None]]:
+    def changes(self) -> Iterator[tuple[Vni, bytes, Station | None]]:
         """The entries that changed since the last call, as they are now; None for those gone."""
-        found: list[tuple[Vni, Mac, Station | None]] = []
         for vni, domain in self._domains.items():
             if domain.fdb.changed:
                 changed, domain.fdb.changed = domain.fdb.changed, set()
-                stations = domain.fdb.stations
-                found += [(vni, Mac(mac), stations.get(mac)) for mac in changed]
-        return found
+                find = domain.fdb.stations.get
+                for mac in changed:
+                    yield vni, mac, find(mac)
 
     def refresh(self, vni: Vni, mac: Mac, seen: float) -> None:
         """A station sent frames that were not shown to the switch, the last of them at `seen`."""
