@@ -122,5 +122,5 @@ class Datagrams:
                     await sock.send(data, address)
                 except asyncio_dgram.TransportClosed:
                     return
-                except OSError:
+                except (OSError, ValueError):  # ValueError: an address of the other family
                     self._counters["datagram_errors"] += 1

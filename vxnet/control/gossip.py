@@ -88,6 +88,7 @@ class GossipControl:
         self._save_soon = asyncio.Event()
         self._known: tuple[Address, ...] = ()
         self._closed = False
+        self._over = False  # it has said farewell, and answers no more
 
     # ── life ────────────────────────────────────────────────────────────────────────────────
 
@@ -138,6 +139,7 @@ class GossipControl:
             self._node.leave(self._clock())
             self._flush()
             await asyncio.sleep(self._settings.leave_s)
+        self._over = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -290,7 +292,7 @@ class GossipControl:
         """Send what is to be sent, tell what happened, arm the timer."""
         self._flushing = False
         node = self._node
-        if node is None:
+        if node is None or self._over:
             return
         for transmit in node.transmits():
             match transmit:
