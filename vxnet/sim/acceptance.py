@@ -38,7 +38,7 @@ STORM_SIZE = 12
 class Result:
     """One property at one size."""
 
-    property: str
+    name: str
     nodes: int
     runs: int
     value: float
@@ -135,7 +135,7 @@ def _table(found: list[Result]) -> str:
         allowed = "" if math.isinf(result.allowed) else f"{result.allowed:g}"
         mark = "" if result.holds else " **too much**"
         lines.append(
-            f"| {result.property} | {result.nodes} | {result.runs} |"
+            f"| {result.name} | {result.nodes} | {result.runs} |"
             f" {result.value:g}{mark} | {allowed} | {result.unit} |"
         )
     return "\n".join([*lines, ""])
