@@ -15,6 +15,9 @@ __all__ = ["Heal", "Join", "Kill", "Pause"]
 
 LOSS_TIMEOUT_S = 180.0
 HEAL_TIMEOUT_S = 180.0
+RECOVERY_S = 10.0
+"""After a partition agents doubt themselves (Lifeguard) and ask less often, for some probes."""
+
 SETTLE_S = 6.0
 """The shortest suspicion of a hundred agents is 8 s, of thirty 6: whom a pause made suspect is
 found dead at the latest so long after, or never."""
@@ -127,6 +130,7 @@ class Kill(ClusterQuestion):
 
     def measure(self, cluster: Cluster, setting: Setting) -> Mapping[str, float]:
         """Never the first one, through which all joined."""
+        time.sleep(RECOVERY_S)
         took = []
         for agent in cluster.agents[1 : 1 + min(self.count, cluster.size - 2)]:
             start = time.monotonic()
