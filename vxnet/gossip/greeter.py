@@ -100,6 +100,9 @@ class Greeter:
 
     def greeted(self, hello: Hello, source: Address, now: float) -> None:
         """Somebody says who it is: let it in, or say why not."""
+        if len(hello.pad) < len(HELLO_PAD):
+            self._hub.counters["hellos_unpadded"] += 1  # no answer is larger than its question
+            return
         refusal = self._refusal(hello)
         if refusal is not None:
             reason, text = refusal

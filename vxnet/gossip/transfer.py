@@ -312,6 +312,8 @@ class Transfers:
 
     def _stage(self, connection: Connection, part: Snapshot, now: float) -> None:
         name = (part.head.owner, part.head.scope)
+        if connection.staged and name not in connection.staged:
+            raise WireError("a snapshot that begins before the last one is whole")
         staged = connection.staged.setdefault(name, [])
         if len(staged) + len(part.rows) > self._hub.settings.stream_rows_max:
             raise WireError("a snapshot of more rows than a stream may have")
