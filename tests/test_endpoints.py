@@ -10,7 +10,6 @@ from vxnet.cnm.model import EndpointState, Sandbox, SandboxKind, Subnet
 from vxnet.control.memory import MemoryCluster
 from vxnet.endpoints import EndpointRequest
 from vxnet.errors import HostError, StateError
-from vxnet.gossip.events import RecordKind
 from vxnet.networks import NetworkRequest
 from vxnet.wire.addr import parse_ip, parse_mac
 
@@ -41,7 +40,7 @@ def nothing_is_left(host: ImaginedHost) -> bool:
         and all(link.closed for link in host.links)
         and host.host.sandboxes[NETNS.path] == {}
         and host.control.entries() == []
-        and host.control.records(RecordKind.CLAIM) == []
+        and all(lease.in_grace for lease in host.addresses.leases())
         and host.store.tables.get("endpoint", {}) == {}
     )
 
@@ -105,7 +104,7 @@ async def test_an_address_of_another_host_is_refused_and_named() -> None:
     other = await host_with_blue(cluster, "host-b")
     wanted = request(name="web", addresses=(ipaddress.ip_address("10.9.0.7"),))
     await one.endpoints.attach(wanted, NETNS)
-    with pytest.raises(StateError, match=r"10\.9\.0\.7 .* taken, by endpoint web of host-a"):
+    with pytest.raises(StateError, match=r"10\.9\.0\.7 .*: it is held by web of host-a"):
         await other.endpoints.attach(wanted, NETNS)
     assert other.store.tables.get("endpoint", {}) == {}
 
@@ -120,7 +119,7 @@ async def test_chosen_addresses_never_meet() -> None:
             assert not seen & set(endpoint.addresses)
             seen |= set(endpoint.addresses)
     await hosts[0].endpoints.create(request(name="last"))
-    with pytest.raises(StateError, match=r"10\.9\.0\.0/24 has no free address left"):
+    with pytest.raises(StateError, match=r"no address of 10\.9\.0\.0/24 is free in network blue"):
         await hosts[1].endpoints.create(request(name="one-too-many"))
     await hosts[2].endpoints.remove("e0")
     await hosts[1].endpoints.create(request(name="now-it-fits"))

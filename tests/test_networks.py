@@ -148,10 +148,9 @@ async def test_networks_outlive_a_restart() -> None:
 
 async def test_a_removal_elsewhere_does_not_cut_off_endpoints_here() -> None:
     cluster = MemoryCluster()
-    one, other = ImaginedHost(cluster, "one"), ImaginedHost(cluster, "other")
+    one = await ImaginedHost(cluster, "one").start()
+    other = await ImaginedHost(cluster, "other").start()
     made = await one.networks.create(BLUE)
-    await one.start()
-    await other.start()
     await other.settle()
     # A partition: `other` attaches while `one` removes.
     await one.control.close()

@@ -44,7 +44,8 @@ class Convergence:
         """Follow until cancelled; failures are reported."""
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._awake.wait(), TEND_EVERY_S)
+                async with asyncio.timeout(TEND_EVERY_S):
+                    await self._awake.wait()
             self._awake.clear()
             try:
                 await self.tend()

@@ -142,7 +142,7 @@ class Endpoints:
         async with self._verb:
             endpoint = self.get(name)
             await self._plumbing.discard(endpoint)
-            self._addresses.release(endpoint.network, endpoint.addresses)
+            await self._addresses.release(endpoint.network, endpoint.addresses)
             return endpoint
 
     async def _create(
@@ -155,8 +155,8 @@ class Endpoints:
         """An endpoint with a device on the host, saved as one that nobody was told of yet."""
         network = self._networks.get(request.network)
         endpoint = replace(self._plan(network, request), sandbox=sandbox, ifname=ifname)
-        addresses = self._addresses.allocate(network, request.addresses, endpoint.name)
-        undo.callback(self._addresses.release, network.id, addresses)
+        addresses = await self._addresses.allocate(network, request.addresses, endpoint.name)
+        undo.push_async_callback(self._addresses.release, network.id, addresses)
         endpoint = replace(endpoint, addresses=addresses)
         endpoint = await self._registry.keep(endpoint, EndpointState.CREATING)
         undo.push_async_callback(self._registry.drop, endpoint.id)

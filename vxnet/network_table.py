@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Final
 
@@ -67,7 +68,7 @@ class NetworkTable:
         for name, value in await self._store.rows(TABLE):
             try:
                 if value[:1] == LOCAL:
-                    self._local[name] = network_of(read(value[1:]))
+                    self._local[name] = replace(network_of(read(value[1:])), shared=False)
                 else:
                     self.catalogue.load(value[1:], own=value[:1] == OWN)
             except WireError as error:
@@ -79,7 +80,7 @@ class NetworkTable:
         """Keep a network of this host alone."""
         description = describe(network, generation=now_ms, now_ms=now_ms)
         await self._store.put(TABLE, network.name, LOCAL + write(description))
-        self._local[network.name] = network_of(description)
+        self._local[network.name] = replace(network_of(description), shared=False)
         return self._local[network.name]
 
     async def remove_local(self, name: str) -> None:

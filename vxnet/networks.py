@@ -8,8 +8,8 @@ from typing import Final
 
 from vxnet.addresses import Addresses
 from vxnet.cnm.driver import NetworkDriver, Scope
-from vxnet.cnm.subnets import choose_subnets, overlap
 from vxnet.cnm.model import Network, NetworkId, Subnet
+from vxnet.cnm.subnets import choose_subnets, overlap
 from vxnet.control.base import ControlPlane
 from vxnet.errors import StateError
 from vxnet.forwarding import Forwarding
@@ -139,6 +139,7 @@ class Networks:
         network = await self._table.add_local(plan, self._now_ms())
         try:
             await self.driver(network).create_network(network)
+            await self._addresses.begin(network)
         except BaseException:
             await self._table.remove_local(network.name)
             raise
@@ -151,6 +152,7 @@ class Networks:
         try:
             await self._table.save(network.name)
             await self.driver(network).create_network(network)
+            await self._addresses.begin(network)
             self._table.publish(network.name)
         except BaseException:
             catalogue.undo(network.name, before)
@@ -182,6 +184,7 @@ class Networks:
             vni=self._choose_vni(request) if driver.uses_vni else None,
             subnets=subnets,
             options=request.options,
+            creator=self._control.members()[0].id,
         )
         return await driver.complete(network)
 

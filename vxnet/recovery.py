@@ -44,8 +44,9 @@ class Recoverer:
         async with self._table.verb:
             endpoints = await self._registry.load()
             for endpoint in endpoints:
-                if AFTER_CRASH[endpoint.state] is not Recovery.DISCARD:
-                    self._addresses.resume(endpoint)
+                network = self._table.by_id(endpoint.network)
+                if network is not None and AFTER_CRASH[endpoint.state] is not Recovery.DISCARD:
+                    await self._addresses.resume(network, endpoint)
             for endpoint in endpoints:
                 try:
                     await self._recover(endpoint)

@@ -1,5 +1,6 @@
 """Hosts made of memory parts: everything above the datapath and the control plane, for real."""
 
+import asyncio
 import ipaddress
 from random import Random
 
@@ -19,6 +20,7 @@ from vxnet.host.memory import MemoryHost, MemoryStore
 from vxnet.network_table import NetworkTable
 from vxnet.networks import Networks
 from vxnet.plumbing import Plumbing
+from vxnet.pools import Pools
 from vxnet.recovery import Recoverer
 from vxnet.registry import Registry
 from vxnet.sandboxes import Sandboxes
@@ -85,7 +87,8 @@ class ImaginedHost:
         self.convergence = Convergence(
             self.table, self.control, now_ms=self._now, random=Random(number)
         )
-        self.addresses = Addresses(self.control)
+        self.pools = Pools(self.control, self.store, self.table.by_id, self._now)
+        self.addresses = Addresses(self.pools, self.control, self._now)
         self.networks = Networks(
             self.table,
             self.control,
@@ -113,17 +116,21 @@ class ImaginedHost:
     async def start(self) -> "ImaginedHost":
         """As the daemon does: hear the cluster, then take up what was saved."""
         await self.control.start()
+        await self.pools.load()
         await self.networks.load()
         await self.sandboxes.load()
+        self._answering = asyncio.create_task(self.pools.run(self.report))
         await self.recoverer.load(self.report)
         return self
 
     async def stop(self) -> None:
+        self._answering.cancel()
         await self.overlay.close(keep_devices=False)
         await self.control.close()
 
     async def crash(self) -> None:
         """End without a goodbye; devices stay where they are."""
+        self._answering.cancel()
         await self.overlay.close(keep_devices=True)
         await self.control.close()
 

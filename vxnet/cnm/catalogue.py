@@ -45,6 +45,7 @@ class Description(msgspec.Struct, frozen=True, array_like=True):
     options: dict[str, str] = {}
     born: int = 0
     """The generation it was created in; a removal that was overruled leaves it as it was."""
+    creator: int = 0
 
     @property
     def rank(self) -> tuple[int, bool, int, int, bytes]:
@@ -81,6 +82,7 @@ def describe(network: Network, *, generation: int, now_ms: int) -> Description:
         ),
         options=network.options,
         born=generation,
+        creator=network.creator,
     )
     size = len(msgspec.msgpack.encode(description))
     if size > BODY_BYTES_MAX:
@@ -103,6 +105,7 @@ def network_of(description: Description) -> Network:
             subnets=tuple(_subnet(prefix, gateway) for prefix, gateway in description.subnets),
             options=description.options,
             created_ms=description.created_ms,
+            creator=description.creator,
         )
     except ValueError as error:
         raise WireError(f"the description of network {description.name!r}: {error}") from None

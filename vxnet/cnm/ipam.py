@@ -6,12 +6,12 @@ its own endpoints without asking anybody, so a partition goes on. See `ring` for
 has two owners.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from vxnet.cnm.claims import RangeRow
-from vxnet.cnm.model import IpAddress, IpNetwork, NetworkId
+from vxnet.cnm.model import IpNetwork, NetworkId
 from vxnet.cnm.ring import RECLAIM_STEP, Ring, Segment
 from vxnet.errors import StateError
 
@@ -43,20 +43,20 @@ class Need:
 class Pool:
     """One subnet, as one host (`me`) has it.
 
-    `creator` made the network; a map of another creator is another map. `first` and `last` bound
-    what stations may have, `reserved` is left out of it.
+    Addresses are numbers, counted from the subnet's own. `creator` made the network; a map of
+    another creator is another map. `first` and `last` bound what stations may have, and `reserved`
+    is left out of it.
     """
 
     me: int
     creator: int
-    base: int
     first: int
     last: int
     reserved: frozenset[int] = frozenset()
     ring: Ring = field(default_factory=Ring)
     holds: dict[int, Hold] = field(default_factory=dict)
-    _said: dict[int, list[Segment]] = field(default_factory=dict)
-    """What each other host says is its own."""
+    _said: dict[int, dict[int, Segment]] = field(default_factory=dict)
+    """What each other host says is its own, by where it starts."""
 
     def begin(self, members: Iterable[int]) -> None:
         """Own all of a subnet that was just made, and hand parts to the members there are."""
@@ -77,12 +77,12 @@ class Pool:
             return False
         segment = Segment(row.start, row.end, row.owner, row.version)
         if speaker == row.owner:
-            self._said.setdefault(speaker, []).append(segment)
+            self._said.setdefault(speaker, {})[row.start] = segment
         return self.ring.merge(segment)
 
-    def unhear(self, speaker: int) -> None:
-        """Somebody's rows are gone; what they said of owners remains true."""
-        self._said.pop(speaker, None)
+    def unhear(self, speaker: int, start: int) -> None:
+        """Somebody's row is gone; what it said of an owner remains true."""
+        self._said.get(speaker, {}).pop(start, None)
 
     def rows(self) -> Iterator[RangeRow]:
         """What this host has to say: its own parts, and those it handed on to who is silent yet."""
@@ -134,7 +134,11 @@ class Pool:
             return None
         run = self._longest_free_run()
         if run is None:
-            return "there is none left"
+            waiting = self._oldest_in_grace()
+            if waiting is None:
+                return "there is none left"
+            del self.holds[waiting]
+            run = (waiting, waiting)
         start, end = run
         middle = start if start == end else start + (end - start + 1) // 2
         self.ring.hand_on(middle, end, asker)
@@ -163,10 +167,6 @@ class Pool:
             self.ring.owner_of(address) == self.me for address in self.reserved | self.holds.keys()
         )
         return owned - blocked
-
-    def address(self, number: int, make: Callable[[int], IpAddress]) -> IpAddress:
-        """A number of this pool as an address."""
-        return make(self.base + number)
 
     def _allocate_wanted(self, wanted: int, holder: str, now_ms: int) -> int | Need:
         hold = self.holds.get(wanted)
@@ -227,7 +227,9 @@ class Pool:
     def _is_confirmed(self, segment: Segment) -> bool:
         """Whether the owner of a part says so itself, so that nobody else has to."""
         covered = Ring(
-            said for said in self._said.get(segment.owner, []) if said.version >= segment.version
+            said
+            for said in self._said.get(segment.owner, {}).values()
+            if said.version >= segment.version
         )
         at = segment.start
         for said in covered:

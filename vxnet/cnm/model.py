@@ -57,6 +57,8 @@ class Network:
     subnets: tuple[Subnet, ...] = ()
     options: dict[str, str] = field(default_factory=dict)
     created_ms: int = 0
+    creator: int = 0  # the node that made it, whose its addresses were at first
+    shared: bool = True  # known to every host
 
 
 class SandboxKind(StrEnum):

@@ -1,20 +1,19 @@
-"""Which subnet and which address, where nobody asked for one: pure choices."""
+"""Which subnet a network gets where nobody said, and which addresses a subnet has."""
 
 import hashlib
 import ipaddress
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import Final
 
 from vxnet.cnm.model import IpAddress, IpInterface, IpNetwork, Network, Subnet
 from vxnet.errors import StateError
 
-__all__ = ["choose_address", "choose_subnets", "overlap", "place_address"]
+__all__ = ["bounds", "choose_subnets", "overlap", "place_address"]
 
 POOL_V4: Final = ipaddress.IPv4Network("10.128.0.0/9")
 SUBNET_V4_BITS: Final = 20
 SUBNET_V6_BITS: Final = 64
-TRIES_MAX: Final = 65_536
 
 
 def choose_subnets(name: str, taken: Iterable[IpNetwork]) -> tuple[Subnet, ...]:
@@ -29,28 +28,11 @@ def choose_subnets(name: str, taken: Iterable[IpNetwork]) -> tuple[Subnet, ...]:
     )
 
 
-def choose_address(subnet: Subnet, seed: str, is_taken: Callable[[IpAddress], bool]) -> IpInterface:
-    """A free address. Different seeds start at different places, so they seldom meet.
-
-    Raises StateError where none is free.
-    """
-    prefix = subnet.prefix
-    first, last = _bounds(prefix)
-    count = last - first + 1
-    digest = hashlib.blake2s(f"{seed}\0{prefix}".encode(), digest_size=8).digest()
-    start = int.from_bytes(digest) % min(count, 2**32)
-    for offset in range(min(count, TRIES_MAX)):
-        address = prefix.network_address + (first + (start + offset) % count)
-        if address != subnet.gateway and not is_taken(address):
-            return _with_prefix(address, prefix)
-    raise StateError(f"the subnet {prefix} has no free address left")
-
-
 def place_address(network: Network, address: IpAddress) -> IpInterface:
     """A requested address with its subnet's length. Raises StateError outside the network."""
     for subnet in network.subnets:
         if address in subnet.prefix:
-            first, last = _bounds(subnet.prefix)
+            first, last = bounds(subnet.prefix)
             position = int(address) - int(subnet.prefix.network_address)
             if not first <= position <= last:
                 raise StateError(
@@ -63,7 +45,7 @@ def place_address(network: Network, address: IpAddress) -> IpInterface:
     raise StateError(f"{address} is outside network {network.name}, which has {subnets}")
 
 
-def _bounds(prefix: IpNetwork) -> tuple[int, int]:
+def bounds(prefix: IpNetwork) -> tuple[int, int]:
     """First and last offset that a station may have (RFC 3021 and RFC 6164 for the smallest)."""
     size = prefix.num_addresses
     if size <= 2:

@@ -50,6 +50,7 @@ from vxnet.link.tap import Tap
 from vxnet.network_table import NetworkTable
 from vxnet.networks import NetworkRequest, Networks
 from vxnet.plumbing import Plumbing
+from vxnet.pools import Pools
 from vxnet.recovery import Recoverer
 from vxnet.registry import Registry
 from vxnet.sandboxes import Sandboxes
@@ -76,6 +77,7 @@ class Daemon:
     endpoints: Endpoints
     recoverer: Recoverer
     bridge: BridgeDriver
+    pools: Pools
 
     async def apply(self, settings: Settings, changed: AbstractSet[str]) -> None:
         """Take over what may change while running."""
@@ -137,7 +139,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     random = SystemRandom()
     table = NetworkTable(control, store, drivers)
     convergence = Convergence(table, control, now_ms=_now_ms, random=random)
-    addresses = Addresses(control)
+    pools = Pools(control, store, table.by_id, _now_ms)
+    addresses = Addresses(pools, control, _now_ms)
     networks = Networks(table, control, forwarding, addresses, host, now_ms=_now_ms)
     registry = Registry(store)
     plumbing = Plumbing(networks, registry, host)
@@ -180,6 +183,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     await datapath.start()
     stack.push_async_callback(control.close)
     await control.start()
+    await pools.load()
     await networks.load()
     await _ensure_networks(settings, networks, forwarding)
     stack.push_async_callback(overlay.close, keep_devices=settings.node.keep_devices)
@@ -188,7 +192,16 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     stack.push_async_callback(api.close)
     await api.start()
     return Daemon(
-        identity, datapath, control, forwarding, networks, convergence, endpoints, recoverer, bridge
+        identity,
+        datapath,
+        control,
+        forwarding,
+        networks,
+        convergence,
+        endpoints,
+        recoverer,
+        bridge,
+        pools,
     )
 
 

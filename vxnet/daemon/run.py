@@ -46,6 +46,7 @@ async def _serve(path: Path, settings: Settings) -> None:
         async with asyncio.TaskGroup() as tasks:
             work = [
                 tasks.create_task(daemon.convergence.run(_report)),
+                tasks.create_task(daemon.pools.run(_report)),
                 tasks.create_task(_tend(daemon)),
                 tasks.create_task(_reload(path, settings, daemon, reload)),
             ]
