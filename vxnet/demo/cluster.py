@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from vxnet.api.client import Client
 from vxnet.api.model import (
@@ -42,6 +41,7 @@ class Daemon:
         self.vtep = vtep
         self.config = host.directory / "vxnet.toml"
         self.socket = host.directory / "vxnet.sock"
+        self.key_file = host.directory / "gossip.key"
         self.log = host.directory / "daemon.log"
         self.client = Client(str(self.socket))
         self._process: subprocess.Popen[bytes] | None = None
@@ -165,11 +165,11 @@ class Cluster:
 
     def start(self) -> None:
         """Write the settings, start every daemon, and return once all of them answer."""
-        key_file = self.bed.directory / "gossip.key"
-        key_file.touch(mode=0o600)
-        key_file.write_text(f"{secrets.token_hex(32)}\n")
+        key = secrets.token_hex(32)
         for daemon in self.daemons:
-            daemon.config.write_text(self._settings(daemon, key_file))
+            daemon.key_file.touch(mode=0o600)
+            daemon.key_file.write_text(f"{key}\n")
+            daemon.config.write_text(self._settings(daemon))
             daemon.start()
         for daemon in self.daemons:
             daemon.wait_until_ready()
@@ -204,7 +204,7 @@ class Cluster:
         """The VNI the first host has for a network."""
         return next((n.vni for n in self.daemons[0].networks() if n.name == network), None)
 
-    def _settings(self, daemon: Daemon, key_file: Path) -> str:
+    def _settings(self, daemon: Daemon) -> str:
         seeds = ", ".join(f'"{other.vtep}"' for other in self.daemons[:3])
         return f"""\
 [node]
@@ -220,7 +220,7 @@ port = {self.port}
 [gossip]
 cluster = "{self.bed.prefix}"
 seeds = [{seeds}]
-key_file = "{key_file}"
+key_file = "{daemon.key_file}"
 
 {self._more_settings}"""
 
