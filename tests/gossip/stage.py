@@ -23,7 +23,6 @@ from vxnet.wire.gossip import (
     Ping,
     Rows,
     Suspect,
-    Welcome,
     decode_body,
     encode,
     pack,
@@ -246,7 +245,6 @@ class Actor:
         self.say(self.hello())
         self.stage.collect()
         assert self.peer.live
-        self.heard(Welcome)
 
     @property
     def peer(self) -> Peer:

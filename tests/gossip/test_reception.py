@@ -16,7 +16,6 @@ from vxnet.wire.gossip import (
     Alive,
     Dead,
     Have,
-    Hello,
     Mistaken,
     Ping,
     PingReq,
@@ -315,4 +314,3 @@ def test_a_row_nobody_can_read_is_counted_and_changes_nothing(stage: Stage) -> N
     member.announce(mac(2))
     assert stage.entries() == {mac(2): member.id}
     assert stage.count("rows_unreadable") == 1
-    assert isinstance(member.hello(), Hello)
