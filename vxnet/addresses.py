@@ -51,6 +51,10 @@ class Addresses:
             members = []
         await self._pools.begin(network, members)
 
+    def open(self, network: Network) -> None:
+        """Follow what other hosts say of a network's addresses from now on."""
+        self._pools.open(network)
+
     async def allocate(
         self, network: Network, wanted: tuple[IpAddress, ...], holder: str
     ) -> tuple[IpInterface, ...]:
@@ -149,7 +153,7 @@ class Addresses:
         for member in known:
             if member.local or member.state in (MemberState.ALIVE, MemberState.SUSPECT):
                 raise StateError(
-                    f"{member.name} is {member.state}; only a dead host's is reclaimed"
+                    f"{member.name} is {member.state}; only what a dead host owned is reclaimed"
                 )
         taken = 0
         for pool_id, pool in list(self._pools):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
 
+from vxnet.addresses import Addresses
 from vxnet.cnm.catalogue import network_of
 from vxnet.control.base import ControlPlane
 from vxnet.errors import VxnetError, WireError
@@ -25,6 +26,7 @@ class Convergence:
         self,
         table: NetworkTable,
         control: ControlPlane,
+        addresses: Addresses,
         *,
         now_ms: Callable[[], int],
         random: Random,
@@ -32,6 +34,7 @@ class Convergence:
         """Subscribes to the control plane; make it before that is started."""
         self._table = table
         self._control = control
+        self._addresses = addresses
         self._now_ms = now_ms
         self._random = random
         self._news: set[str] = set()
@@ -82,9 +85,12 @@ class Convergence:
             table.publish(name)
         await table.save(name)
         table.note(name)
+        if now is not None:
+            self._addresses.open(now)
         if before is not None and now is None:
             if (driver := table.drivers.find(before.driver)) is not None:
                 await driver.delete_network(before)
+            await self._addresses.forget(before.id)
         elif now is not None and before is None:
             if (driver := table.drivers.find(now.driver)) is not None:
                 await driver.create_network(now)

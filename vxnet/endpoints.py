@@ -126,6 +126,7 @@ class Endpoints:
                 where = endpoint.sandbox or "another step of its life"
                 raise StateError(f"endpoint {endpoint.name} is in {where}; leave it first")
             await self._check_join(sandbox, ifname)
+            self._check_addresses(endpoint)
             return await self._join(endpoint, replace(endpoint, sandbox=sandbox, ifname=ifname))
 
     async def leave(self, name: str) -> Endpoint:
@@ -206,6 +207,15 @@ class Endpoints:
             published=request.published,
             priority=request.priority,
         )
+
+    def _check_addresses(self, endpoint: Endpoint) -> None:
+        lost = set(self._addresses.lost())
+        for address in endpoint.addresses:
+            if (endpoint.network, address.ip) in lost:
+                raise StateError(
+                    f"{address.ip} of endpoint {endpoint.name} belongs to another host by now; "
+                    f"remove the endpoint, and attach it anew"
+                )
 
     async def _check_join(self, sandbox: Sandbox, ifname: str) -> None:
         if not IFNAME.fullmatch(ifname) or ifname in (".", ".."):

@@ -96,6 +96,7 @@ class Networks:
         for network in self:
             if (driver := self._table.drivers.find(network.driver)) is not None:
                 await driver.create_network(network)
+            self._addresses.open(network)
             if not self._table.is_local(network.name):
                 self._table.note(network.name)
 
@@ -121,6 +122,7 @@ class Networks:
             if self._table.is_local(network.name):
                 await driver.delete_network(network)
                 await self._table.remove_local(network.name)
+                await self._addresses.forget(network.id)
                 return
             catalogue = self._table.catalogue
             before = catalogue.winner(network.name)
@@ -134,6 +136,7 @@ class Networks:
                 await self._table.save(network.name)
                 raise
             self._table.note(network.name)
+            await self._addresses.forget(network.id)
 
     async def _create_local(self, plan: Network) -> Network:
         network = await self._table.add_local(plan, self._now_ms())

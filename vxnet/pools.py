@@ -223,7 +223,11 @@ class Pools:
             lease = LeaseRow(hold.holder, hold.since_ms, hold.until_ms is not None)
             about = address_of(prefix, number).packed
             rows[key_of(lease, network, about)] = write_row(lease)
-        mine = {key for key in self._told if _pool_of(key) == (network, prefix.version)}
+        mine = {
+            key
+            for key in self._told
+            if key[1:17].hex() == network and ipaddress.ip_address(key[17:]) in prefix
+        }
         for key, body in rows.items():
             if self._told.get(key) != body:
                 self._control.publish(RecordKind.CLAIM, key, body)
@@ -294,10 +298,6 @@ class Pools:
 
 def _key(pool_id: PoolId) -> str:
     return f"{pool_id[0]} {pool_id[1]}"
-
-
-def _pool_of(key: bytes) -> tuple[NetworkId, int]:
-    return NetworkId(key[1:17].hex()), 4 if len(key) == 21 else 6
 
 
 def _encode(pool: Pool) -> bytes:

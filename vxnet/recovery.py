@@ -54,7 +54,13 @@ class Recoverer:
                     report(error)
 
     async def tend(self, report: Report) -> None:
-        """Put endpoints into sandboxes that came back."""
+        """Put endpoints into sandboxes that came back, and part those that lost an address."""
+        lost = set(self._addresses.lost())
+        for endpoint in list(self._registry):
+            mine = {(endpoint.network, address.ip) for address in endpoint.addresses}
+            if endpoint.sandbox is not None and mine & lost:
+                async with self._table.verb:
+                    report(await self._part(endpoint))
         for endpoint in list(self._registry):
             if endpoint.id not in self._registry.absent:
                 continue
@@ -64,6 +70,15 @@ class Recoverer:
                         await self._rejoin(endpoint)
                     except VxnetError as error:
                         report(error)
+
+    async def _part(self, endpoint: Endpoint) -> StateError:
+        """Take an endpoint off the network whose address another host owns by now."""
+        await self._plumbing.part(endpoint)
+        addresses = ", ".join(str(address.ip) for address in endpoint.addresses)
+        return StateError(
+            f"endpoint {endpoint.name} was taken off its network: while this host was cut off, "
+            f"another one reclaimed its address ({addresses}); remove it, and attach it anew"
+        )
 
     async def _recover(self, endpoint: Endpoint) -> None:
         match AFTER_CRASH[endpoint.state]:

@@ -84,11 +84,11 @@ class ImaginedHost:
         )
         drivers = DriverChooser([self.overlay, NoneDriver(), HostDriver(self.host)])
         self.table = NetworkTable(self.control, self.store, drivers)
-        self.convergence = Convergence(
-            self.table, self.control, now_ms=self._now, random=Random(number)
-        )
         self.pools = Pools(self.control, self.store, self.table.by_id, self._now)
         self.addresses = Addresses(self.pools, self.control, self._now)
+        self.convergence = Convergence(
+            self.table, self.control, self.addresses, now_ms=self._now, random=Random(number)
+        )
         self.networks = Networks(
             self.table,
             self.control,

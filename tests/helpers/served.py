@@ -48,18 +48,22 @@ class ServedHost(ImaginedHost):
             self.networks,
             self.endpoints,
             self.sandboxes,
+            self.addresses,
             port_of=self.overlay.port_of,
             alarms=lambda: self.alarms,
             control_counters=lambda: {"refutations": 3},
             bad_records=lambda: self.convergence.bad_records,
             clock=lambda: 75.0,
+            now_ms=self._now,
             past=self.history,
         )
         gossip = GossipControl(name=name, vtep=self.control.vtep, state_file=socket)
         rotation = Rotation(gossip, None)
         self.server = ApiServer(
             socket,
-            Routes(self.views, self.networks, self.endpoints, self.sandboxes, rotation).all(),
+            Routes(
+                self.views, self.networks, self.endpoints, self.sandboxes, self.addresses, rotation
+            ).all(),
         )
 
     async def ask(self, question: Callable[[Client], T]) -> T:

@@ -20,9 +20,12 @@ from vxnet.api.model import (
     JoinBody,
     KeyBody,
     KeyView,
+    LeaseView,
     MemberView,
     NetworkBody,
     NetworkView,
+    ReclaimBody,
+    ReclaimView,
     SandboxBody,
     SandboxView,
     StatsView,
@@ -92,6 +95,12 @@ class Client:
 
     def detach(self, body: DetachBody) -> EndpointView:
         return self._ask("POST", "/v1/detach", EndpointView, body)
+
+    def leases(self, network: str | None = None) -> list[LeaseView]:
+        return self._ask("GET", "/v1/ipam" + _query(network), list[LeaseView])
+
+    def reclaim(self, body: ReclaimBody) -> ReclaimView:
+        return self._ask("POST", "/v1/ipam/reclaim", ReclaimView, body)
 
     def drivers(self) -> list[DriverView]:
         return self._ask("GET", "/v1/drivers", list[DriverView])

@@ -16,10 +16,13 @@ __all__ = [
     "JoinBody",
     "KeyBody",
     "KeyView",
+    "LeaseView",
     "MemberView",
     "NetworkBody",
     "NetworkView",
     "PlaceView",
+    "ReclaimBody",
+    "ReclaimView",
     "SandboxBody",
     "SandboxView",
     "StatsView",
@@ -132,6 +135,30 @@ class SandboxView(Struct, frozen=True):
     path: str
     made_by_vxnet: bool
     endpoints: tuple[str, ...]
+
+
+class LeaseView(Struct, frozen=True):
+    """An address that is not free, anywhere in the cluster."""
+
+    network: str
+    address: str
+    holder: str
+    host: str
+    age_s: float
+    reason: str
+    """`in use`, or `in grace` after it was given back."""
+
+
+class ReclaimBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Take over what this dead host owned."""
+
+    host: str
+
+
+class ReclaimView(Struct, frozen=True):
+    """How many addresses were taken over."""
+
+    addresses: int
 
 
 class DriverView(Struct, frozen=True):

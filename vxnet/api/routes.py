@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 import msgspec
 from aiohttp import web
 
+from vxnet.addresses import Addresses
 from vxnet.api.model import (
     AttachBody,
     DetachBody,
@@ -15,6 +16,8 @@ from vxnet.api.model import (
     JoinBody,
     KeyBody,
     NetworkBody,
+    ReclaimBody,
+    ReclaimView,
     SandboxBody,
     VerifyView,
 )
@@ -41,6 +44,7 @@ class Routes:
     networks: Networks
     endpoints: Endpoints
     sandboxes: Sandboxes
+    addresses: Addresses
     rotation: Rotation
 
     def all(self) -> Sequence[Route]:
@@ -64,6 +68,8 @@ class Routes:
             ("POST", "/v1/attach", self._attach),
             ("POST", "/v1/detach", self._detach),
             ("GET", "/v1/drivers", self._drivers),
+            ("GET", "/v1/ipam", self._leases),
+            ("POST", "/v1/ipam/reclaim", self._reclaim),
             ("GET", "/v1/sandboxes", self._list_sandboxes),
             ("POST", "/v1/sandboxes", self._create_sandbox),
             ("GET", "/v1/sandboxes/{name}", self._inspect_sandbox),
@@ -144,6 +150,13 @@ class Routes:
         body = await _body(request, DetachBody)
         endpoint = self.endpoints.in_sandbox(body.network, sandbox_of(body.sandbox))
         return self.views.endpoint(await self.endpoints.remove(endpoint.id))
+
+    async def _leases(self, request: web.Request) -> Any:
+        return self.views.leases(request.query.get("network"))
+
+    async def _reclaim(self, request: web.Request) -> Any:
+        body = await _body(request, ReclaimBody)
+        return ReclaimView(await self.addresses.reclaim(body.host))
 
     async def _drivers(self, _: web.Request) -> Any:
         return [await self.views.driver(driver) for driver in self.networks.drivers()]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import vxnet
+from vxnet.addresses import Addresses
 from vxnet.api.model import (
     CountersView,
     DriverView,
@@ -13,6 +14,7 @@ from vxnet.api.model import (
     FdbView,
     HistoryView,
     KeyView,
+    LeaseView,
     MemberView,
     NetworkView,
     PlaceView,
@@ -64,11 +66,13 @@ class Views:
     networks: Networks
     endpoints: Endpoints
     sandboxes: Sandboxes
+    addresses: Addresses
     port_of: Callable[[EndpointId], PortId | None]
     alarms: Callable[[], Sequence[str]]
     control_counters: Callable[[], dict[str, int]]
     bad_records: Callable[[], int]
     clock: Callable[[], float]
+    now_ms: Callable[[], int]
     past: History
 
     def status(self) -> StatusView:
@@ -145,6 +149,27 @@ class Views:
             made_by_vxnet=self.sandboxes.is_own(sandbox),
             endpoints=tuple(e.name for e in self.endpoints if e.sandbox == sandbox),
         )
+
+    def leases(self, network: str | None) -> list[LeaseView]:
+        """Every address that anybody holds. Raises StateError for an unknown network."""
+        only = None if network is None else self.networks.get(network).id
+        names = {n.id: n.name for n in self.networks}
+        now_ms = self.now_ms()
+        found = sorted(
+            self.addresses.leases(), key=lambda lease: (lease.network, lease.address.packed)
+        )
+        return [
+            LeaseView(
+                network=names.get(lease.network, lease.network),
+                address=str(lease.address),
+                holder=lease.holder,
+                host=self.addresses.name_of(lease.owner),
+                age_s=round(max(0, now_ms - lease.since_ms) / 1000, 1),
+                reason="in grace" if lease.in_grace else "in use",
+            )
+            for lease in found
+            if only is None or lease.network == only
+        ]
 
     async def driver(self, driver: NetworkDriver) -> DriverView:
         """What makes networks, and whether it can here."""

@@ -138,9 +138,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     )
     random = SystemRandom()
     table = NetworkTable(control, store, drivers)
-    convergence = Convergence(table, control, now_ms=_now_ms, random=random)
     pools = Pools(control, store, table.by_id, _now_ms)
     addresses = Addresses(pools, control, _now_ms)
+    convergence = Convergence(table, control, addresses, now_ms=_now_ms, random=random)
     networks = Networks(table, control, forwarding, addresses, host, now_ms=_now_ms)
     registry = Registry(store)
     plumbing = Plumbing(networks, registry, host)
@@ -167,14 +167,16 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         networks,
         endpoints,
         sandboxes,
+        addresses,
         port_of=overlay.port_of,
         alarms=journal.alarms,
         control_counters=control.counters,
         bad_records=lambda: convergence.bad_records,
         clock=loop.time,
+        now_ms=_now_ms,
         past=history,
     )
-    routes = Routes(views, networks, endpoints, sandboxes, Rotation(control, key_file))
+    routes = Routes(views, networks, endpoints, sandboxes, addresses, Rotation(control, key_file))
     api = ApiServer(Path(settings.node.socket), routes.all())
 
     if not keys:
