@@ -86,7 +86,7 @@ async def test_a_network_in_use_elsewhere_is_not_removed() -> None:
     await one.networks.create(BLUE)
     await other.settle()
     await other.endpoints.attach(EndpointRequest("blue"), NETNS)
-    with pytest.raises(StateError, match="used by endpoint [0-9a-f]{12} of host-1"):
+    with pytest.raises(StateError, match=r"used by endpoint [0-9a-f]{12} of host-1"):
         await one.networks.remove("blue")
 
 
