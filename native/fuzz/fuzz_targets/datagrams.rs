@@ -44,12 +44,11 @@ fn what_counts(frame: &[u8]) -> Vec<u8> {
         frame[18..20].fill(0);
         frame[24..26].fill(0);
     }
-    if let Ok(Some(Packet { protocol: protocol::TCP, transport, .. })) = Packet::locate(&frame) {
-        if let Some(checksum) = frame.get_mut(transport + 16..transport + 18) {
-            if checksum == [0xff, 0xff] {
-                checksum.fill(0);
-            }
-        }
+    if let Ok(Some(Packet { protocol: protocol::TCP, transport, .. })) = Packet::locate(&frame)
+        && let Some(checksum) = frame.get_mut(transport + 16..transport + 18)
+        && checksum == [0xff, 0xff]
+    {
+        checksum.fill(0);
     }
     frame
 }
