@@ -109,7 +109,7 @@ class Membership:
             return
         match claim:
             case Alive():
-                if (claim.epoch, claim.inc) != (me.epoch, me.inc):
+                if claim != me.alive():  # another life of ours, or somebody with our identity
                     self.outlived(claim.epoch, now)
             case Left():
                 self.outlived(claim.epoch, now)  # a left epoch never returns

@@ -6,7 +6,7 @@ from typing import Any
 from vxnet.errors import WireError
 from vxnet.gossip.compare import Comparison
 from vxnet.gossip.detector import Detector
-from vxnet.gossip.events import MemberState
+from vxnet.gossip.events import AlarmKind, MemberState
 from vxnet.gossip.greeter import Greeter
 from vxnet.gossip.hub import Hub
 from vxnet.gossip.limit import Limits
@@ -170,9 +170,20 @@ class Reception:
         root = self._table.root(peer)
         self._hub.send(source, Ack(ping.seq, None if root == ping.root else root))
         if peer.live:
+            if source != peer.address:
+                self._elsewhere(peer, source)
             self._compare.rooted(peer, ping.root, now)
         elif peer.state is MemberState.DEAD or not peer.verified:
             self._ask(peer, now)
+
+    def _elsewhere(self, peer: Peer, source: Address) -> None:
+        """A copied state file makes two hosts one member: both are heard, one can be reached."""
+        self._hub.alarm(
+            AlarmKind.DUPLICATE_ID,
+            (peer.id, source),
+            f"{peer.name} is at {peer.address}, and is heard from {source} too; if another host was"
+            " copied from it, remove gossip.json there and restart it",
+        )
 
     def _on_ack(self, ack: Ack, peer: Peer, source: Address, now: float) -> None:
         if self._detector.acked(ack, peer.id, now) is not None and peer.forwards:
