@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from tests.fuzz import gossip
 from vxnet.switch.actions import Action, Deliver, Drop, Flood, PortId
 from vxnet.switch.forward import Switch
 from vxnet.switch.model import Peer, Port, Segment, SetPeers
@@ -153,6 +154,10 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "ecn": _ecn,
     "ethernet": ethernet.payload,
     "flow": _flow,
+    "gossip-datagram": gossip.datagram,
+    "gossip-packet": gossip.packet,
+    "gossip-records": gossip.records,
+    "gossip-row": gossip.row,
     "ip": _ip,
     "membership": _membership,
     "nd": _nd,
