@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from tests.gossip.stage import EPOCH, QUIET, Actor, Stage, identity
+from tests.gossip.stage import EPOCH, QUIET, Actor, Stage
 from vxnet.gossip.events import AlarmKind, MemberState
 from vxnet.gossip.hub import Datagram
-from vxnet.wire.gossip import Dead, Hello, Mistaken, Ping, Refused, Welcome
+from vxnet.wire.gossip import Dead, Hello, Mistaken, Ping, Refused, Unknown, Welcome
 
 
 @pytest.fixture
@@ -166,26 +166,32 @@ def test_a_refusal_nobody_asked_for_is_nothing(stage: Stage) -> None:
 # ── strangers ─────────────────────────────────────────────────────────────────────────────────
 
 
-def test_somebody_who_knows_us_and_whom_we_do_not_know_is_asked_who_it_is(stage: Stage) -> None:
+def test_somebody_who_knows_us_and_whom_we_do_not_know_is_told_so_in_fewer_octets(
+    stage: Stage,
+) -> None:
     stranger = seed(stage)
+    stranger.answers = False
     stranger.say(Ping(1, stage.me.id, 0))
-    assert stranger.heard(Hello)
+    assert stranger.heard(Unknown)
+    assert not stranger.heard(Hello)
 
 
-def test_so_many_strangers_a_second_are_asked_and_no_more(stage: Stage) -> None:
-    stranger = seed(stage)
-    for at in range(200):
-        source = identity(1000 + at, "").address
-        stranger.say(Ping(at, stage.me.id, 0), source=source)
-    asked = [d for d in stage.datagrams if d.address not in stage.actors]
-    hellos = [d for d in asked if len(d.data) > 200]
-    assert len(hellos) == 64
+def test_who_is_unknown_to_a_member_says_hello_to_it(stage: Stage) -> None:
+    member = stage.actor()
+    member.answers = False
+    stage.wait(2.0)
+    ping = member.heard(Ping)[-1]
+    member.say(Unknown(ping.seq))
+    assert member.heard(Hello)
 
 
-def test_who_says_that_we_meant_somebody_else_is_greeted_anew(stage: Stage) -> None:
+@pytest.mark.parametrize("answer", [Mistaken(999_999, 2), Unknown(999_999)])
+def test_nobody_makes_us_say_hello_by_answering_what_we_did_not_ask(
+    stage: Stage, answer: Mistaken | Unknown
+) -> None:
     one = seed(stage)
-    one.say(Mistaken(1, 2))
-    assert one.heard(Hello)
+    one.say(answer)
+    assert not one.heard(Hello)
 
 
 # ── healing ───────────────────────────────────────────────────────────────────────────────────

@@ -208,6 +208,10 @@ class Detector:
         self._succeeded(probe)
         return peer
 
+    def asked(self, seq: int) -> bool:
+        """Whether a question of ours is open under this number."""
+        return seq in self._probes
+
     def relayed(self, answer: Relayed, sender: int) -> None:
         """A member we asked to ask says that there was an answer."""
         probe = self._probes.get(answer.seq)

@@ -235,8 +235,8 @@ class Greeter:
         if lost and self.joined:
             self.hello(hub.random.choice(lost))
 
-    def stranger(self, source: Address, now: float) -> None:
-        """Somebody knows us whom we do not know: ask who it is, within what may be admitted."""
+    def introduce(self, source: Address, now: float) -> None:
+        """Whom we asked does not know us, or is somebody else: say who we are, not too often."""
         if self._strangers.take(now):
             self.hello(source)
 

@@ -40,6 +40,7 @@ from vxnet.wire.gossip import (
     Rows,
     Snapshot,
     Suspect,
+    Unknown,
     Welcome,
     decode_body,
 )
@@ -144,8 +145,9 @@ class Reception:
                 self._greeter.welcomed(message, header.node_id, source, now)
             case Refused():
                 self._greeter.refused(message, source)
-            case Mistaken():
-                self._greeter.stranger(source, now)
+            case Mistaken(seq) | Unknown(seq):
+                if self._detector.asked(seq):
+                    self._greeter.introduce(source, now)
             case _:
                 peer = self._roster.get(header.node_id)
                 handler = self._handlers.get(type(message))
@@ -164,8 +166,7 @@ class Reception:
             return
         peer = self._roster.get(header.node_id)
         if peer is None:
-            self._hub.send(source, Ack(ping.seq))
-            self._greeter.stranger(source, now)
+            self._hub.send(source, Unknown(ping.seq), Ack(ping.seq))
             return
         root = self._table.root(peer)
         self._hub.send(source, Ack(ping.seq, None if root == ping.root else root))

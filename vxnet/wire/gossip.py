@@ -61,6 +61,7 @@ __all__ = [
     "Rows",
     "Snapshot",
     "Suspect",
+    "Unknown",
     "Welcome",
     "decode_body",
     "decode_header",
@@ -320,6 +321,12 @@ class Relayed(Struct, array_like=True, frozen=True, gc=False, tag=23):
     seq: U32
 
 
+class Unknown(Struct, array_like=True, frozen=True, gc=False, tag=24):
+    """The one you asked does not know you: say hello."""
+
+    seq: U32
+
+
 Message = (
     Ping
     | Ack
@@ -344,9 +351,10 @@ Message = (
     | Compare
     | Mistaken
     | Relayed
+    | Unknown
 )
 
-KNOWN_TAGS = frozenset(range(1, 24))
+KNOWN_TAGS = frozenset(range(1, 25))
 ROWS_PREFIX = b"\x93\x0c"  # an array of three that begins with the type of Rows
 
 _encoder = msgspec.msgpack.Encoder()
