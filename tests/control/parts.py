@@ -1,8 +1,9 @@
 """Real gossip control planes on loopback, with their clocks run fast."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from vxnet.gossip.events import Event, MemberState
 from vxnet.gossip.settings import LAN, scaled
 from vxnet.wire.addr import Mac, Vni, Vtep, parse_ip
 
-__all__ = ["BLUE", "FAST", "Host", "control", "mac", "running", "until"]
+__all__ = ["BLUE", "FAST", "Host", "cluster", "control", "mac", "running", "send", "until"]
 
 BLUE = Vni(7)
 FAST = replace(scaled(LAN, 0.2), resolve_interval_s=1.0)
@@ -79,3 +80,25 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - anything may be waited for
             await asyncio.sleep(0.02)
+
+
+async def cluster(
+    stack: AsyncExitStack, directory: Path, size: int, **settings: object
+) -> list[Host]:
+    """Some hosts that know each other; the first is everybody's seed."""
+    hosts: list[Host] = []
+    for at in range(1, size + 1):
+        seeds = [hosts[0].seed] if hosts else []
+        hosts.append(
+            await stack.enter_async_context(running(directory, at, seeds=seeds, **settings))
+        )
+    everybody = {f"h{at}" for at in range(1, size + 1)}
+    await until(lambda: all(host.alive() == everybody for host in hosts))
+    return hosts
+
+
+def send(host: Host, *packets: bytes) -> None:
+    """Send a host datagrams as nobody in particular."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for packet in packets:
+            sender.sendto(packet, ("127.0.0.1", host.plane.port))

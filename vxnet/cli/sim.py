@@ -48,7 +48,9 @@ def sim(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Try the gossip on a virtual clock: how fast news spreads, what a split does, what it costs.
+    """Try the gossip of many hosts on a virtual clock.
+
+    Says how fast news spreads, what loss, splits and crashes do, and what it costs.
 
     Example:  vxnet sim --nodes 1000 --loss 0.1 --partition 500:500@10s-60s --seed 7
     """
