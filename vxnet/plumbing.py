@@ -3,9 +3,17 @@
 from dataclasses import replace
 from typing import Final
 
-from vxnet.cnm.model import Endpoint, EndpointState, Network, device_alias, device_name
+from vxnet.cnm.driver import Attachment
+from vxnet.cnm.model import (
+    Endpoint,
+    EndpointId,
+    EndpointState,
+    Network,
+    device_alias,
+    device_name,
+)
 from vxnet.errors import StateError, VxnetError
-from vxnet.host.base import HostNetwork, Interface
+from vxnet.host.base import HostNetwork, Interface, SandboxWatch
 from vxnet.networks import Networks
 from vxnet.registry import Registry
 
@@ -18,10 +26,18 @@ PRIORITY_MAX: Final = 1000
 class Plumbing:
     """Moves one endpoint from state to state, saving each step before and after it is driven."""
 
-    def __init__(self, networks: Networks, registry: Registry, host: HostNetwork) -> None:
+    def __init__(
+        self, networks: Networks, registry: Registry, host: HostNetwork, watch: SandboxWatch
+    ) -> None:
         self._networks = networks
         self._registry = registry
         self._host = host
+        self._watch = watch
+        self._interfaces: dict[EndpointId, Interface] = {}
+
+    def interface_of(self, endpoint: EndpointId) -> Interface | None:
+        """What the endpoint's device shall be in its sandbox; None where it is in none."""
+        return self._interfaces.get(endpoint)
 
     def network_of(self, endpoint: Endpoint) -> Network:
         """Its network. Raises StateError where that is gone."""
@@ -48,18 +64,9 @@ class Plumbing:
         try:
             attachment = await driver.join(network, endpoint)
             if attachment.device is not None and endpoint.sandbox is not None:
-                interface = Interface(
-                    endpoint.ifname,
-                    endpoint.mac if attachment.own_mac else None,
-                    attachment.mtu,
-                    endpoint.addresses,
-                    attachment.gateways,
-                    attachment.gso_max_bytes,
-                    alias=device_alias(endpoint.id),
-                    on_link_default=attachment.on_link_default,
-                    metric=METRIC - endpoint.priority,
-                )
+                interface = _interface(endpoint, attachment)
                 await self._host.place(attachment.device, endpoint.sandbox.path, interface)
+                await self._watch_over(endpoint, interface)
         except BaseException:
             await self.unmake(endpoint)
             raise
@@ -69,7 +76,11 @@ class Plumbing:
         network = self.network_of(endpoint)
         driver = self._networks.driver(network)
         await driver.adopt(network, endpoint)
-        await driver.join(network, endpoint)
+        attachment = await driver.join(network, endpoint)
+        if attachment.device is not None and endpoint.sandbox is not None:
+            interface = _interface(endpoint, attachment)
+            await self._host.restore(endpoint.sandbox.path, interface)
+            await self._watch_over(endpoint, interface)
 
     async def is_in_place(self, endpoint: Endpoint) -> bool:
         """Whether the endpoint's device is in its sandbox. Raises StateError without a sandbox."""
@@ -80,6 +91,7 @@ class Plumbing:
 
     async def unmake(self, endpoint: Endpoint) -> None:
         """Stop the traffic and remove the device, wherever it is and whoever made it."""
+        self._interfaces.pop(endpoint.id, None)
         network = self._networks.by_id(endpoint.network)
         if network is not None:
             driver = self._networks.driver(network)
@@ -114,3 +126,22 @@ class Plumbing:
         except VxnetError:
             return False
         return True
+
+    async def _watch_over(self, endpoint: Endpoint, interface: Interface) -> None:
+        if endpoint.sandbox is not None:
+            self._interfaces[endpoint.id] = interface
+            await self._watch.follow(endpoint.sandbox.path)
+
+
+def _interface(endpoint: Endpoint, attachment: Attachment) -> Interface:
+    return Interface(
+        endpoint.ifname,
+        endpoint.mac if attachment.own_mac else None,
+        attachment.mtu,
+        endpoint.addresses,
+        attachment.gateways,
+        attachment.gso_max_bytes,
+        alias=device_alias(endpoint.id),
+        on_link_default=attachment.on_link_default,
+        metric=METRIC - endpoint.priority,
+    )

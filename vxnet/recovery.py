@@ -67,7 +67,7 @@ class Recoverer:
             async with self._table.verb:
                 if endpoint.id in self._registry and await self._plumbing.is_there(endpoint):
                     try:
-                        await self._rejoin(endpoint)
+                        await self.rejoin(endpoint)
                     except VxnetError as error:
                         report(error)
 
@@ -90,12 +90,16 @@ class Recoverer:
                 await self._plumbing.unmake(endpoint)
                 await self._plumbing.make(endpoint)
             case Recovery.ADOPT:
-                await self._rejoin(endpoint)
+                await self.rejoin(endpoint)
 
-    async def _rejoin(self, endpoint: Endpoint) -> None:
-        """The device that is there goes on working; one that is not is made."""
+    async def rejoin(self, endpoint: Endpoint) -> None:
+        """The device that is there goes on working; one that is not is made.
+
+        Called while the networks' lock is held. Raises StateError where the sandbox is gone.
+        """
         if not await self._plumbing.is_there(endpoint):
             self._registry.absent.add(endpoint.id)
+            await self._plumbing.unmake(endpoint)
             raise StateError(
                 f"endpoint {endpoint.name} waits for its sandbox, {endpoint.sandbox}, to come back"
             )

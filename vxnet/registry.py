@@ -43,6 +43,10 @@ class Registry:
             raise StateError(f"{name} may be any of the endpoints {ids}; write more of the id")
         return found[0]
 
+    def find(self, endpoint: EndpointId) -> Endpoint | None:
+        """The endpoint of this id, as it is now."""
+        return self._endpoints.get(endpoint)
+
     def of_network(self, network: NetworkId) -> list[Endpoint]:
         """The endpoints of one network."""
         return [endpoint for endpoint in self if endpoint.network == network]

@@ -16,7 +16,8 @@ from vxnet.drivers.overlay import OverlayDriver
 from vxnet.endpoints import Endpoints
 from vxnet.errors import HostError, VxnetError
 from vxnet.forwarding import Forwarding
-from vxnet.host.memory import MemoryHost, MemoryStore
+from vxnet.guard import Guard
+from vxnet.host.memory import MemoryHost, MemoryStore, MemoryWatch
 from vxnet.network_table import NetworkTable
 from vxnet.networks import Networks
 from vxnet.plumbing import Plumbing
@@ -98,7 +99,8 @@ class ImaginedHost:
             now_ms=self._now,
         )
         self.registry = Registry(self.store)
-        plumbing = Plumbing(self.networks, self.registry, self.host)
+        self.watch = MemoryWatch()
+        plumbing = Plumbing(self.networks, self.registry, self.host, self.watch)
         self.recoverer = Recoverer(self.table, self.addresses, self.registry, plumbing)
         self.endpoints = Endpoints(
             self.table,
@@ -110,6 +112,7 @@ class ImaginedHost:
             now_ms=self._now,
             random=Random(number),
         )
+        self.guard = Guard(self.table, self.registry, plumbing, self.recoverer, self.host)
         self.sandboxes = Sandboxes(self.table, self.registry, self.host, self.store)
         self.reports: list[str] = []
 

@@ -52,7 +52,7 @@ class ServedHost(ImaginedHost):
             port_of=self.overlay.port_of,
             alarms=lambda: self.alarms,
             control_counters=lambda: {"refutations": 3},
-            bad_records=lambda: self.convergence.bad_records,
+            own_counters=lambda: {"devices_restored": self.guard.restored},
             clock=lambda: 75.0,
             now_ms=self._now,
             past=self.history,

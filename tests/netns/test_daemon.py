@@ -187,3 +187,37 @@ def test_commands_reach_the_daemon_that_the_environment_names(daemon: Daemon) ->
     done = subprocess.run([*VXNET, "status"], env=environment, capture_output=True, text=True)
     assert done.returncode == 0
     assert f"host       {daemon.host.label}," in done.stdout
+
+
+def test_what_somebody_changes_on_our_device_is_put_right_within_a_second(daemon: Daemon) -> None:
+    one, other = daemon.attach("blue", name="one"), daemon.attach("blue", name="other")
+    before = one.sandbox.run(["ip", "-d", "-o", "link", "show", "eth0"]).stdout
+    for command in (
+        "link set eth0 mtu 1000",
+        "link set eth0 address 02:00:00:00:00:99",
+        "link set eth0 down",
+        f"addr del {one.ipv4} dev eth0",
+    ):
+        one.sandbox.run(["ip", *command.split()])
+        wait_for(lambda: reaches(one, other), 10, f"traffic flows after: {command}")
+    assert one.sandbox.run(["ip", "-d", "-o", "link", "show", "eth0"]).stdout == before
+    assert daemon.client.stats().control["devices_restored"] >= 4
+    one.sandbox.run(["ip", "link", "del", "eth0"])
+    wait_for(lambda: reaches(one, other), 10, "traffic flows after the device was deleted")
+
+
+def test_an_endpoint_follows_its_sandbox_when_that_goes_and_comes_back(daemon: Daemon) -> None:
+    name = f"{daemon.host.name}-brief"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    try:
+        daemon.client.attach(AttachBody(EndpointBody("blue", "brief"), JoinBody("netns", name)))
+        subprocess.run(["ip", "netns", "del", name], check=True)
+        wait_for(
+            lambda: daemon.client.endpoint("brief").state == "absent", 10, "it is seen as absent"
+        )
+        assert not [d for d in devices(netns=daemon.host.name) if d.startswith("vx1")]
+        subprocess.run(["ip", "netns", "add", name], check=True)
+        wait_for(lambda: devices(netns=name) == ["eth0"], 10, "it is back")
+        assert daemon.client.endpoint("brief").state == "joined"
+    finally:
+        subprocess.run(["ip", "netns", "del", name], check=True)

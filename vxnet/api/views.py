@@ -70,7 +70,7 @@ class Views:
     port_of: Callable[[EndpointId], PortId | None]
     alarms: Callable[[], Sequence[str]]
     control_counters: Callable[[], dict[str, int]]
-    bad_records: Callable[[], int]
+    own_counters: Callable[[], dict[str, int]]
     clock: Callable[[], float]
     now_ms: Callable[[], int]
     past: History
@@ -216,7 +216,7 @@ class Views:
             io=dict(stats.io),
             control={
                 **self.control_counters(),
-                "bad_network_records": self.bad_records(),
+                **self.own_counters(),
                 "refused_announcements": self.forwarding.refused_announcements,
             },
         )

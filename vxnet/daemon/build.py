@@ -39,6 +39,7 @@ from vxnet.drivers.remote import RemoteDriver
 from vxnet.endpoints import Endpoints
 from vxnet.errors import HostError, VxnetError
 from vxnet.forwarding import Forwarding
+from vxnet.guard import Guard
 from vxnet.host.base import HostNetwork, Underlay
 from vxnet.host.firewall import NftFirewall
 from vxnet.host.links import NetlinkLinks
@@ -46,6 +47,7 @@ from vxnet.host.namespace import run_inside
 from vxnet.host.netlink import NetlinkHost
 from vxnet.host.plugins import find_plugin
 from vxnet.host.store import open_store
+from vxnet.host.watch import NetlinkWatch
 from vxnet.link.tap import Tap
 from vxnet.network_table import NetworkTable
 from vxnet.networks import NetworkRequest, Networks
@@ -76,6 +78,7 @@ class Daemon:
     convergence: Convergence
     endpoints: Endpoints
     recoverer: Recoverer
+    guard: Guard
     bridge: BridgeDriver
     pools: Pools
 
@@ -143,8 +146,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     convergence = Convergence(table, control, addresses, now_ms=_now_ms, random=random)
     networks = Networks(table, control, forwarding, addresses, host, now_ms=_now_ms)
     registry = Registry(store)
-    plumbing = Plumbing(networks, registry, host)
+    watch = NetlinkWatch()
+    plumbing = Plumbing(networks, registry, host, watch)
     recoverer = Recoverer(table, addresses, registry, plumbing)
+    guard = Guard(table, registry, plumbing, recoverer, host)
+    watch.subscribe(guard.changed)
     endpoints = Endpoints(
         table, networks, addresses, registry, plumbing, host, now_ms=_now_ms, random=random
     )
@@ -171,7 +177,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         port_of=overlay.port_of,
         alarms=journal.alarms,
         control_counters=control.counters,
-        bad_records=lambda: convergence.bad_records,
+        own_counters=lambda: {
+            "bad_network_records": convergence.bad_records,
+            "bad_address_rows": pools.bad_rows,
+            "devices_restored": guard.restored,
+        },
         clock=loop.time,
         now_ms=_now_ms,
         past=history,
@@ -189,6 +199,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     await networks.load()
     await _ensure_networks(settings, networks, forwarding)
     stack.push_async_callback(overlay.close, keep_devices=settings.node.keep_devices)
+    stack.callback(watch.close)
+    await watch.start()
     await sandboxes.load()
     await recoverer.load(_report)
     stack.push_async_callback(api.close)
@@ -202,6 +214,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         convergence,
         endpoints,
         recoverer,
+        guard,
         bridge,
         pools,
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 import uvloop
 
 import vxnet
+from vxnet.cnm.model import Endpoint
 from vxnet.config import RELOADABLE, Settings, differences, load
 from vxnet.daemon.build import Daemon, build
 from vxnet.daemon.journal import set_up_logging
@@ -47,6 +48,7 @@ async def _serve(path: Path, settings: Settings) -> None:
             work = [
                 tasks.create_task(daemon.convergence.run(_report)),
                 tasks.create_task(daemon.pools.run(_report)),
+                tasks.create_task(daemon.guard.run(_report, _restored)),
                 tasks.create_task(_tend(daemon)),
                 tasks.create_task(_reload(path, settings, daemon, reload)),
             ]
@@ -115,6 +117,13 @@ async def _reload(path: Path, settings: Settings, daemon: Daemon, asked: asyncio
         settings = wanted
         applied = ",".join(sorted(changed & RELOADABLE)) or "nothing"
         _log.info("settings reloaded", {"changed": applied})
+
+
+def _restored(endpoint: Endpoint, found: list[str]) -> None:
+    _log.warning(
+        "somebody changed a device; it is as it was",
+        {"endpoint": endpoint.name, "sandbox": endpoint.sandbox, "what": ", ".join(found)},
+    )
 
 
 def _report(error: VxnetError) -> None:

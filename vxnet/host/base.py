@@ -17,6 +17,7 @@ __all__ = [
     "Links",
     "Macvlan",
     "Row",
+    "SandboxWatch",
     "Store",
     "Underlay",
     "Veth",
@@ -87,6 +88,10 @@ class HostNetwork(Protocol):
 
     async def take_back(self, path: str, name: str, alias: str) -> None:
         """Move a device out of a sandbox, under the name it had on the host. Idempotent."""
+        ...
+
+    async def restore(self, path: str, interface: Interface) -> list[str]:
+        """Put a device in a sandbox right (MTU, MAC, addresses, up); returns what was not."""
         ...
 
     async def place(self, device: str, path: str, interface: Interface) -> None:
@@ -185,6 +190,14 @@ class Firewall(Protocol):
 
     async def restore(self) -> bool:
         """Put the chains back where somebody changed them; says whether that was so."""
+        ...
+
+
+class SandboxWatch(Protocol):
+    """Tells of changes inside sandboxes, without keeping them alive."""
+
+    async def follow(self, path: str) -> None:
+        """Hear of changes in this sandbox from now on. Raises StateError where it is gone."""
         ...
 
 

@@ -8,7 +8,7 @@ from vxnet.host.base import Interface, LinkSpec, Row, Underlay
 
 OWN = "/proc/1/ns/net"
 
-__all__ = ["OWN", "MemoryFirewall", "MemoryHost", "MemoryLinks", "MemoryStore"]
+__all__ = ["OWN", "MemoryFirewall", "MemoryHost", "MemoryLinks", "MemoryStore", "MemoryWatch"]
 
 
 class MemoryHost:
@@ -59,6 +59,13 @@ class MemoryHost:
     async def take_back(self, path: str, name: str, alias: str) -> None:
         await self.remove(path, name, alias)
 
+    async def restore(self, path: str, interface: Interface) -> list[str]:
+        await self.check_sandbox(path)
+        if self.sandboxes[path].get(interface.name) == interface:
+            return []
+        self.sandboxes[path][interface.name] = interface
+        return ["device"]
+
     async def place(self, device: str, path: str, interface: Interface) -> None:
         await self.check_sandbox(path)
         if interface.name in self.sandboxes[path]:
@@ -107,6 +114,16 @@ class MemoryStore:
         refusal, self.refusal = self.refusal, None
         if refusal is not None:
             raise refusal
+
+
+class MemoryWatch:
+    """Remembers which sandboxes are followed."""
+
+    def __init__(self) -> None:
+        self.followed: set[str] = set()
+
+    async def follow(self, path: str) -> None:
+        self.followed.add(path)
 
 
 class MemoryLinks:

@@ -29,6 +29,7 @@ from vxnet.wire.addr import format_mac
 __all__ = ["NetlinkHost", "index_of", "netlink"]
 
 RTN_UNICAST: Final = 1  # linux/rtnetlink.h
+IFF_UP: Final = 1  # linux/if.h
 IFA_F_NODAD: Final = 0x02  # linux/if_addr.h; nobody else has an address that vxnet handed out
 
 
@@ -72,6 +73,9 @@ class NetlinkHost:
     async def take_back(self, path: str, name: str, alias: str) -> None:
         with suppress(StateError):
             await run_inside(path, partial(_give_back, path, name, alias, os.getpid()))
+
+    async def restore(self, path: str, interface: Interface) -> list[str]:
+        return await run_inside(path, partial(_restore, path, interface))
 
     async def place(self, device: str, path: str, interface: Interface) -> None:
         await run_inside(path, lambda: _check_free(path, interface))
@@ -208,14 +212,40 @@ def _settle(device: str, path: str, interface: Interface) -> None:
         for address in interface.addresses:
             _add_address(socket, index, address)
         socket.link("set", index=index, state="up")
-        for gateway in interface.gateways:
-            _add_default_route(socket, index, gateway, interface.metric)
-        if interface.on_link_default:
-            for version in sorted({address.version for address in interface.addresses}):
-                family = AF_INET if version == 4 else AF_INET6
-                socket.route(
-                    "add", family=family, dst="default", oif=index, priority=interface.metric
-                )
+        _add_default_routes(socket, index, interface)
+
+
+def _restore(path: str, interface: Interface) -> list[str]:
+    """Put right what is not as it shall be. Runs inside the sandbox."""
+    found: list[str] = []
+    with netlink(f"{interface.name} cannot be put right in {path}") as socket:
+        index = index_of(socket, interface.name)
+        if index is None:
+            raise HostError(f"{interface.name} is gone from {path}")
+        (link,) = socket.get_links(index)
+        wanted: dict[str, Any] = {}
+        if interface.mtu and link.get("IFLA_MTU") != interface.mtu:
+            found.append("MTU")
+            wanted["mtu"] = interface.mtu
+        if interface.mac is not None and link.get("IFLA_ADDRESS") != format_mac(interface.mac):
+            found.append("MAC")
+            wanted["address"] = format_mac(interface.mac)
+        if not link["flags"] & IFF_UP:
+            found.append("state")
+        if wanted or "state" in found:
+            socket.link("set", index=index, state="up", **wanted)
+        # Setting a device down takes its IPv6 addresses and all its routes along.
+        held = {
+            ipaddress.ip_address(m.get("IFA_LOCAL") or m.get("IFA_ADDRESS"))
+            for m in socket.get_addr(index=index)
+        }
+        for address in interface.addresses:
+            if address.ip not in held:
+                found.append(str(address.ip))
+                _add_address(socket, index, address)
+        if found:
+            _add_default_routes(socket, index, interface)
+    return found
 
 
 def _add_address(socket: Any, index: int, address: IpInterface) -> None:
@@ -233,12 +263,21 @@ def _add_address(socket: Any, index: int, address: IpInterface) -> None:
     )
 
 
-def _add_default_route(socket: Any, index: int, gateway: IpAddress, metric: int) -> None:
+def _add_default_routes(socket: Any, index: int, interface: Interface) -> None:
     """Each endpoint brings its own; the kernel takes the one with the lowest metric."""
-    family = AF_INET if gateway.version == 4 else AF_INET6
-    socket.route(
-        "add", family=family, dst="default", gateway=str(gateway), oif=index, priority=metric
-    )
+    ways: list[dict[str, Any]] = [
+        {"family": _family(gateway.version), "gateway": str(gateway)}
+        for gateway in interface.gateways
+    ]
+    if interface.on_link_default:
+        versions = sorted({address.version for address in interface.addresses})
+        ways += [{"family": _family(version)} for version in versions]
+    for way in ways:
+        socket.route("replace", dst="default", oif=index, priority=interface.metric, **way)
+
+
+def _family(version: int) -> int:
+    return AF_INET if version == 4 else AF_INET6
 
 
 def index_of(socket: Any, name: str) -> int | None:
