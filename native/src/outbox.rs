@@ -43,9 +43,9 @@ pub struct Heading {
 }
 
 impl Heading {
-    fn is_same(&self, other: &Self) -> bool {
+    // The class is left out: a mark amid a flow ends a burst, but changes no order.
+    fn is_same_way(&self, other: &Self) -> bool {
         self.flow == other.flow
-            && self.class == other.class
             && self.is_copy == other.is_copy
             && Arc::ptr_eq(&self.vtep, &other.vtep)
             && Arc::ptr_eq(&self.origin, &other.origin)
@@ -81,9 +81,10 @@ impl Lot {
         self.is_closed = false;
     }
 
-    fn takes(&self, octets: usize) -> bool {
+    fn takes(&self, octets: usize, class: u8) -> bool {
         self.pieces.is_empty()
             || !self.is_closed
+                && self.heading.class == class
                 && self.amount.frames < SEGMENTS_MAX
                 && octets <= self.stride
                 && self.octets + octets <= SEND_MAX
@@ -202,14 +203,16 @@ impl Outbox {
     ) {
         let at = self.lot(heading, buffer, senders, io);
         let lot = &mut self.lots[at];
-        if !lot.takes(datagram.len()) {
+        if !lot.takes(datagram.len(), heading.class) {
             lot.send(buffer, senders, io);
         }
+        lot.heading.class = heading.class;
         lot.push(datagram);
     }
 
     fn lot(&mut self, heading: &Heading, buffer: &[u8], senders: &Senders, io: &Io) -> usize {
-        if let Some(at) = self.lots[..self.used].iter().position(|lot| lot.heading.is_same(heading))
+        if let Some(at) =
+            self.lots[..self.used].iter().position(|lot| lot.heading.is_same_way(heading))
         {
             return at;
         }

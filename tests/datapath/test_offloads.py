@@ -350,6 +350,19 @@ async def test_small_frames_of_a_flow_keep_their_order_and_their_sizes(stage: St
     assert counters.sent == 200
 
 
+async def test_a_mark_amid_a_flow_changes_no_order(stage: Stage) -> None:
+    link, remote = stage.port(A), stage.remote("127.0.0.2", B)
+    frames = [
+        plain_frame(4, tcp(n, size=100), bytes([n]) * 100, tos=CE if n % 5 == 2 else ECT0)
+        for n in range(60)
+    ]
+    for frame in frames:
+        link.send(frame)
+    arrived = await remote.receive(60)
+    assert [one.frame for one in arrived] == frames
+    assert [one.tos & 3 for one in arrived] == [CE if n % 5 == 2 else ECT0 for n in range(60)]
+
+
 def _tos(frame: Packet) -> int:
     mark: int = frame[IP].tos if frame.haslayer(IP) else frame[IPv6].tc
     return mark

@@ -35,13 +35,12 @@ class _Burst:
 
     __slots__ = ("flooded", "flow", "octets", "parts", "stride", "to", "tos")
 
-    def __init__(self, to: Vtep, flow: int, tos: int, flooded: bool) -> None:
+    def __init__(self, to: Vtep, flow: int, flooded: bool) -> None:
         self.to = to
         self.flow = flow
-        self.tos = tos
         self.flooded = flooded
         self.parts: list[memoryview] = []
-        self.stride = self.octets = 0
+        self.tos = self.stride = self.octets = 0
 
 
 class Outbound:
@@ -56,7 +55,7 @@ class Outbound:
         # Frames land one behind the other, each behind room for its VXLAN header.
         self._room = memoryview(bytearray(_ROOM_BYTES))
         self._cut = np.empty(_ROOM_BYTES, np.uint8)
-        self._bursts: dict[tuple[Vtep, int, int, bool], _Burst] = {}
+        self._bursts: dict[tuple[Vtep, int, bool], _Burst] = {}
 
     def drain(self, attachment: Attachment, now: float) -> None:
         """Carry what the link has, up to a batch. Raises OSError where the link fails."""
@@ -144,19 +143,20 @@ class Outbound:
     ) -> None:
         """Let a datagram wait for more of its flow; send what may wait no longer."""
         flow, tos = flow_hash(frame), outer_tos(frame)
-        key = (to, flow, tos, flooded)
+        key = (to, flow, flooded)
         size = len(datagram)
         burst = self._bursts.get(key)
         if burst is None:
-            burst = self._bursts[key] = _Burst(to, flow, tos, flooded)
+            burst = self._bursts[key] = _Burst(to, flow, flooded)
         elif burst.parts and (
             size > burst.stride
+            or tos != burst.tos
             or len(burst.parts) >= BURST_DATAGRAMS
             or burst.octets + size > BURST_BYTES
         ):
             self._send(attachment, burst)
         if not burst.parts:
-            burst.stride = size
+            burst.stride, burst.tos = size, tos
         burst.parts.append(datagram)
         burst.octets += size
         if size < burst.stride:
@@ -229,7 +229,7 @@ class Outbound:
         flow, tos = flow_hash(frame), outer_tos(frame)
         parts = (self._cut[: done.size].data,)
         for to in vteps:
-            waiting = self._bursts.get((to, flow, tos, flooded))
+            waiting = self._bursts.get((to, flow, flooded))
             if waiting is not None and waiting.parts:
                 self._send(attachment, waiting)  # what came before leaves before
             refusal = self._underlay.send(to, flow, tos, parts, done.stride)
