@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from vxnet.errors import StateError, WireError
 from vxnet.gossip.security import (
     KEYS_MAX,
+    SEALED,
     WINDOW,
     Keyring,
-    PacketFlag,
     Security,
     Window,
     key_id,
@@ -105,7 +105,7 @@ def test_other_keys_other_clusters_and_none_are_refused_by_name(
 def test_a_sealed_packet_says_nothing_in_clear_but_its_header() -> None:
     packet = security(1, KEY).seal(b"a secret of the cluster")
     assert b"secret" not in packet
-    assert decode_header(packet).flags == PacketFlag.SEALED
+    assert decode_header(packet).flags == SEALED
 
 
 # ── keys of senders ───────────────────────────────────────────────────────────────────────────

@@ -227,7 +227,7 @@ def test_r5_a_replica_that_is_behind_the_floor_keeps_its_tombstones_until_it_is_
 
 def test_r5_without_it_a_replica_keeps_what_its_owner_deleted() -> None:
     owner = Owner()
-    owner.rules = ALL_RULES & ~Rule.R5
+    owner.rules = (ALL_RULES & ~Rule.R5).value
     owner.set("a")
     replica = owner.copy()
     owner.pull_from(replica)

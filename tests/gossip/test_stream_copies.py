@@ -97,7 +97,7 @@ def churn(seed: int, rules: Rule = ALL_RULES) -> tuple[Owner, list[dict[str, int
     """An owner that sets, deletes and collects; copies that hear it late, twice, or cut short."""
     random = Random(seed)
     owner = Owner()
-    owner.rules = rules
+    owner.rules = rules.value
     replicas = [owner.copy(rules) for _ in range(3)]
     flying: list[tuple[Head, Row]] = []
     for _ in range(80):

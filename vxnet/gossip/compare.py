@@ -64,10 +64,14 @@ class Comparison:
 
     def rooted(self, peer: Peer, root: int, now: float) -> None:
         """A member told its root: find the difference if there is one, not too often."""
-        if root == self._table.root(peer) or now < self._next_descent:
-            return
-        self._next_descent = now + self._hub.settings.descent_interval_s
-        self.descend(peer)
+        if root != self._table.root(peer):
+            self.met(peer, now)
+
+    def met(self, peer: Peer, now: float) -> None:
+        """Compare with a member, unless that was done with another a moment ago."""
+        if now >= self._next_descent:
+            self._next_descent = now + self._hub.settings.descent_interval_s
+            self.descend(peer)
 
     def descend(self, peer: Peer, *, contents: bool = False) -> None:
         """Ask a member which of the 64 parts differ."""

@@ -36,7 +36,12 @@ class Election:
     def set(self, entry: Entry, now: float) -> None:
         """An owner claims a station, or says something else of it."""
         claims = self._claims.setdefault(entry.vni, {})
-        old = claims.get(entry.mac, ())
+        old = claims.get(entry.mac)
+        if old is None:  # by far the most
+            claims[entry.mac] = (entry,)
+            self._hub.events.append(EntrySet(entry))
+            self._list(entry)
+            return
         new = sorted((*(e for e in old if e.owner != entry.owner), entry), key=_rank)
         claims[entry.mac] = tuple(new)
         self._settle(entry.vni, entry.mac, old, tuple(new), now)

@@ -20,6 +20,8 @@ __all__ = ["Greeter"]
 
 HELLO_PAD = bytes(160)  # a refusal with its sentence is never larger than the hello
 TOKENS_KEPT = 1024
+KNOWN_S = 1.0
+"""News of a host that joined is everywhere in this time."""
 
 
 class Greeter:
@@ -45,6 +47,7 @@ class Greeter:
         self._timer: Timer | None = None
         self._wait_s = hub.settings.hello_interval_s
         self.joined = False
+        self._known_at = now  # by when everybody has heard of this node
         self.refusal: str | None = None
         rate = hub.settings.new_members_per_s
         self._strangers = Bucket(rate, rate, now)
@@ -170,7 +173,9 @@ class Greeter:
             self._roster.verify(peer, now)
         elif peer.state is MemberState.DEAD:
             self._verify(peer, now)
-        self.joined = True
+        if not self.joined:
+            self.joined = True
+            self._known_at = now + KNOWN_S
         self.refusal = None
         self._met(peer, now)
 
@@ -236,8 +241,11 @@ class Greeter:
             self.hello(hub.random.choice(lost))
 
     def introduce(self, source: Address, now: float) -> None:
-        """Whom we asked does not know us, or is somebody else: say who we are, not too often."""
-        if self._strangers.take(now):
+        """Whom we asked does not know us, or is somebody else: say who we are, not too often.
+
+        Just after joining it only has not heard of us yet.
+        """
+        if now >= self._known_at and self._strangers.take(now):
             self.hello(source)
 
     def returned(self, now: float) -> None:

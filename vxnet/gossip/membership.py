@@ -63,8 +63,8 @@ class Membership:
                 if peer is not None:
                     self._queue.member(peer.id, claim, now)
 
-    def introduced(self, claim: Alive, now: float) -> Peer | None:
-        """A member is said to be alive; the peer if that was news."""
+    def introduced(self, claim: Alive, now: float, *, tell: bool = True) -> Peer | None:
+        """A member is said to be alive; the peer if that was news, to be told on or not."""
         if claim.id == self._roster.me.id:
             self._about_me(claim, now)
             return None
@@ -72,10 +72,13 @@ class Membership:
         was_dead = known is not None and known.state is MemberState.DEAD
         peer = self._roster.alive(claim, now)
         if peer is None:
+            if known is not None and (known.epoch, known.inc) == (claim.epoch, claim.inc):
+                self._queue.heard("member", claim.id)
             return None
         if was_dead:
             self.greeter.returned(now)
-        self._queue.member(peer.id, claim, now)
+        if tell:
+            self._queue.member(peer.id, claim, now)
         self._succeed(peer, now)
         if not peer.verified:
             self.greeter.heard_of(peer, now)

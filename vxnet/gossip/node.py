@@ -111,6 +111,7 @@ class Node:
         self._local = Local(
             roster, table, self.view, self._replication, self._compare, self.security, hub
         )
+        self._hosts: list[Peer] = []  # who welcomed us, while we join
         self.keys = Keys(roster, self.security, self._local.describe)
         self._swept = hub.timers.at(now + settings.suspended_s / 30, self._sweep)
         roster.me.info = NodeBody("", "", identity.low, identity.high, identity.features)
@@ -298,21 +299,36 @@ class Node:
 
     def _met(self, peer: Peer, now: float) -> None:
         """A member welcomed us: while joining, everything it holds is of interest."""
-        if not self._replication.settled or len(self.roster.peers) <= 1:
+        if self._replication.settled:
+            if peer.live:
+                self._compare.met(peer, now)
+            return
+        self._hosts.append(peer)
+        if len(self._hosts) == 1:
             self._transfers.fetch(peer, (), now, join=True)
-        elif peer.live:
-            self._compare.descend(peer)
 
     def _fetched_message(self, message: Message, peer: Peer, now: float) -> None:
         match message:
-            case Alive() | Suspect():
+            case Alive():
+                self._membership.introduced(message, now, tell=self._replication.settled)
+            case Suspect():
                 self._membership.heard(message, now)
             case Delta() | Snapshot():
                 self._replication.take(message, peer, now)
 
     def _fetched(self, peer: Peer, whole: bool, now: float) -> None:
-        if whole:
-            self._replication.settled = True
+        """A fetch is over. The first host that told us all suffices; others may know more."""
+        if self._replication.settled or peer not in self._hosts:
+            return
+        hosts, self._hosts = [host for host in self._hosts if host is not peer], []
+        if not whole and hosts:
+            self._hosts = hosts
+            self._transfers.fetch(hosts[0], (), now, join=True)
+            return
+        self._replication.settled = True  # where TCP does not pass, comparing must do
+        for host in (hosts if whole else [peer])[: self.hub.settings.join_peers - 1]:
+            if host.live:
+                self._compare.descend(host)
 
     def _acked_over_tcp(self, ack: Ack, sender: int, now: float) -> None:
         self._detector.acked(ack, sender, now, over_tcp=True)

@@ -93,6 +93,14 @@ class Queue:
                 self._drop(old)
             self._advert(stream, now, own=own)
 
+    def heard(self, *name: object) -> None:
+        """Somebody told us what we are telling: the more do, the fewer are left to be told."""
+        news = self._news.get(name)
+        if news is not None and not news.own:
+            news.sent += 1
+            if news.sent >= self.enough():
+                self._drop(news)
+
     def advert(self, stream: Stream, now: float) -> None:
         """Tell those who have a stream's scope how far it is, and let them pull."""
         self._advert(stream, now, own=False)

@@ -116,7 +116,13 @@ class Replication:
             self._miss(stream, sender, now)
 
     def _relay(self, stream: Stream, rows: Sequence[Row], now: float) -> None:
-        news = [row for row in rows if stream.rows.get((row.kind, row.key)) is row]
+        news: list[Row] = []
+        for row in rows:
+            held = stream.rows.get((row.kind, row.key))
+            if held is row:
+                news.append(row)
+            elif held is not None and held.ver == row.ver:
+                self._queue.heard("row", stream.owner, stream.scope, row.kind, row.key)
         if news:
             self._queue.rows(stream, news, now, own=False)
 

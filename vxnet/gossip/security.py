@@ -10,7 +10,6 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from enum import IntFlag
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
@@ -32,11 +31,9 @@ Cipher = AESGCM | ChaCha20Poly1305
 CipherName = tuple[int, bytes, int, int]  # ChaCha or not, key id, node id, boot
 
 
-class PacketFlag(IntFlag):
-    """The header's flags."""
-
-    SEALED = 1
-    CHACHA = 2
+SEALED = 1
+CHACHA = 2
+"""The header's flags."""
 
 
 def key_id(key: bytes) -> bytes:
@@ -152,11 +149,11 @@ class Security:
             return b"".join((header, body, self._checksum(header, body)))
         if kid is None or self.keyring.get(kid) is None:
             kid = self.keyring.primary
-        flags = PacketFlag.SEALED if self._aes else PacketFlag.SEALED | PacketFlag.CHACHA
+        flags = SEALED if self._aes else SEALED | CHACHA
         header = encode_header(
             Header(flags, int.from_bytes(kid, "big"), self._node_id, self._boot, self._counter)
         )
-        name = (flags & PacketFlag.CHACHA, kid, self._node_id, self._boot)
+        name = (flags & CHACHA, kid, self._node_id, self._boot)
         cipher = self._ciphers.get(name) or self._derive(*name)
         self._keep(name, cipher)
         return header + cipher.encrypt(self._counter.to_bytes(12, "big"), body, header)
@@ -170,7 +167,7 @@ class Security:
     def open(self, data: bytes) -> tuple[Header, bytes]:
         """A packet's header and body. Raises WireError for anything that is not meant for us."""
         header = decode_header(data)
-        sealed = bool(header.flags & PacketFlag.SEALED)
+        sealed = bool(header.flags & SEALED)
         if self.keyring is None:
             if sealed:
                 raise WireError("an encrypted packet, and this node has no gossip key")
@@ -184,7 +181,7 @@ class Security:
         kid = header.key_id.to_bytes(4, "big")
         if self.keyring.get(kid) is None:
             raise WireError(f"a packet under key {kid.hex()}, which is not installed here")
-        chacha = header.flags & PacketFlag.CHACHA
+        chacha = header.flags & CHACHA
         name = (chacha, kid, header.node_id, header.boot)
         cipher = self._ciphers.get(name) or self._derive(*name)
         try:
