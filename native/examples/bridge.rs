@@ -13,6 +13,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use vxnet_native::counters::Reason;
 use vxnet_native::egress::Egress;
 use vxnet_native::io::poll::Poll;
 use vxnet_native::io::tap::Queue;
@@ -50,7 +51,7 @@ fn open_tap(name: &str) -> io::Result<OwnedFd> {
 
 fn learn(workers: &Workers, punt: &Punt) {
     let target = match punt.origin {
-        Origin::Port(id) => Target::Port(id),
+        Origin::Port(id) | Origin::TooBig(id) => Target::Port(id),
         Origin::Tunnel { .. } => Target::Vtep(0),
     };
     if let Some((_, source, _)) = packet::addresses(punt.frame()) {
@@ -108,6 +109,7 @@ fn main() -> io::Result<()> {
             let context = shared.context(&model, shared.now(), 0);
             let decision = match punt.origin {
                 Origin::Port(_) => Decision::Flood { ports: vec![], vteps: vec![0] },
+                Origin::TooBig(_) => Decision::Drop(Reason::TooBig),
                 Origin::Tunnel { .. } => Decision::Deliver(PORT),
             };
             settle(context, &mut egress, &punt, decision);

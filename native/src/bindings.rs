@@ -295,14 +295,16 @@ impl Engine {
         Ok((table.len(), table.octets()))
     }
 
-    /// The next frames for the switch: port (or None), VNI, outer source, reserved bits, frame.
+    /// The next frames for the switch: port (or None), VNI, outer source, reserved bits, frame, and
+    /// whether it was too big: dropped already, only its sender may be told by a reply.
     /// `settle` is to be called with a decision for each before the next.
     #[allow(clippy::type_complexity)] // a row of plain values
     fn take<'py>(
         &mut self,
         py: Python<'py>,
         most: usize,
-    ) -> PyResult<Vec<(Option<u32>, u32, Bound<'py, PyBytes>, bool, Bound<'py, PyBytes>)>> {
+    ) -> PyResult<Vec<(Option<u32>, u32, Bound<'py, PyBytes>, bool, Bound<'py, PyBytes>, bool)>>
+    {
         self.waiting = self.workers()?.shared.punts.take(most);
         Ok(self
             .waiting
@@ -310,13 +312,14 @@ impl Engine {
             .map(|punt| {
                 let frame = PyBytes::new(py, punt.frame());
                 match punt.origin {
-                    Origin::Port(id) => (Some(id), 0, PyBytes::new(py, &[]), false, frame),
+                    Origin::Port(id) => (Some(id), 0, PyBytes::new(py, &[]), false, frame, false),
+                    Origin::TooBig(id) => (Some(id), 0, PyBytes::new(py, &[]), false, frame, true),
                     Origin::Tunnel { vni, from, reserved } => {
                         let ip = match from {
                             IpAddr::V4(ip) => PyBytes::new(py, &ip.octets()),
                             IpAddr::V6(ip) => PyBytes::new(py, &ip.octets()),
                         };
-                        (None, vni, ip, reserved, frame)
+                        (None, vni, ip, reserved, frame, false)
                     }
                 }
             })

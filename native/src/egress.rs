@@ -210,14 +210,17 @@ impl Egress {
                 // Counted when it has left.
                 match self.send(context, port, segment, vtep, parcel, false) {
                     Ok(()) => return,
-                    Err(reason) => Err(reason),
+                    Err(reason) => {
+                        if reason == Reason::TooBig {
+                            self.punt(context, Origin::TooBig(port.id), parcel);
+                        }
+                        Err(reason)
+                    }
                 }
             }
             Outward::Drop(reason) => Err(reason),
             Outward::Punt => {
-                let (header, frame) = self.buffer[parcel.read.clone()].split_at(vnet::BYTES);
-                let header = header.first_chunk().unwrap_or(&vnet::PLAIN);
-                if context.punts.push(Origin::Port(port.id), header, frame) {
+                if self.punt(context, Origin::Port(port.id), parcel) {
                     context.io.punts.add(1);
                     return; // counted when it was decided
                 }
@@ -226,6 +229,11 @@ impl Egress {
             }
         };
         port.counters.settle(parcel.amount.frames, outcome);
+    }
+
+    fn punt(&self, context: Context, origin: Origin, parcel: &Parcel) -> bool {
+        let (header, frame) = self.buffer[parcel.read.clone()].split_at(vnet::BYTES);
+        context.punts.push(origin, header.first_chunk().unwrap_or(&vnet::PLAIN), frame)
     }
 
     fn deliver(&self, context: Context, to: &Port, parcel: &Parcel) -> Result<(), Reason> {

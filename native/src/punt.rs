@@ -1,4 +1,4 @@
-//! Frames that the switch is to decide: a bounded queue, and a bell that the event loop hears.
+//! Frames that the switch is to decide, or to be told of: a bounded queue, and a bell that the event loop hears.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
@@ -14,6 +14,8 @@ use crate::vnet;
 pub enum Origin {
     /// From a port, by its id.
     Port(u32),
+    /// From a port, by its id: dropped and counted as too big already; its sender may be told.
+    TooBig(u32),
     /// Out of a tunnel.
     Tunnel {
         /// The network.

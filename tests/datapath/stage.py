@@ -26,6 +26,7 @@ from vxnet.wire import vxlan
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep, parse_ip, parse_mac
 
 __all__ = [
+    "MTU",
     "VNI",
     "Arrived",
     "RemoteVtep",

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.inet6 import ICMPv6EchoRequest, ICMPv6PacketTooBig, IPv6
 from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from tests.datapath.conftest import StageMaker
-from tests.datapath.stage import VNI, Stage, mac
+from tests.datapath.stage import MTU, VNI, Stage, mac
 from tests.helpers.frames import is_sound, plain_frame, super_frame
 from vxnet.datapath.base import Segment
 from vxnet.switch.actions import DropReason, PortId
@@ -145,6 +145,29 @@ async def test_segments_larger_than_the_network_carries_are_dropped(stage: Stage
     link.send(frame, virtio.build(vnet))
     counters = await stage.counted(lambda s: s.ports[PortId(A)], 15)
     assert counters.drops == {DropReason.TOO_BIG: 15}
+
+
+async def test_the_sender_of_a_frame_too_big_is_told_what_fits(stage: Stage) -> None:
+    link, _ = stage.port(A), stage.remote("127.0.0.2", B)
+    link.send(plain_frame(4, tcp(), bytes(1_450)))
+    ((_, told),) = await stage.frames(link, 1)
+    assert Ether(told)[ICMP].nexthopmtu == MTU
+
+    frame, vnet = super_frame(6, tcp(), bytes(9_000), 1_400)
+    link.send(frame, virtio.build(vnet))
+    ((_, told),) = await stage.frames(link, 1)
+    assert Ether(told)[ICMPv6PacketTooBig].mtu == MTU
+    counters = await stage.counted(lambda s: s.ports[PortId(A)], 8)
+    assert counters.drops == {DropReason.TOO_BIG: 8}
+
+
+async def test_a_stream_of_frames_too_big_is_not_answered_one_by_one(stage: Stage) -> None:
+    link, _ = stage.port(A), stage.remote("127.0.0.2", B)
+    for _ in range(400):
+        link.send(plain_frame(4, tcp(), bytes(1_450)))
+    await stage.counted(lambda s: s.ports[PortId(A)], 400)
+    await stage.until(lambda: stage.stats.ports[PortId(A)].out >= 100)
+    assert stage.stats.ports[PortId(A)].out < 300
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from vxnet.wire import (
     membership,
     nd,
     segment,
+    too_big,
     transport,
     virtio,
     vxlan,
@@ -148,6 +149,15 @@ def _ecn(data: bytes) -> None:
     assert len(frame) == max(len(data) - 1, 0)
 
 
+def _too_big(data: bytes) -> None:
+    advice = too_big.answer(data, 1450)
+    if advice is not None:
+        assert advice[:12] == data[6:12] + data[:6]
+        packet = ip.locate(advice)
+        assert packet is not None
+        assert packet.end == len(advice)
+
+
 TARGETS: dict[str, Callable[[bytes], object]] = {
     "arp": arp.parse,
     "coalesce": _coalesce,
@@ -163,6 +173,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "nd": _nd,
     "segment": _segment,
     "switch": _switch,
+    "too_big": _too_big,
     "transport": _transport,
     "virtio": virtio.parse,
     "vxlan": vxlan.parse,

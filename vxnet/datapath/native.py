@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from struct import Struct
 
 from vxnet._native import Engine, reasons
+from vxnet.datapath.advice import Adviser
 from vxnet.datapath.base import (
     Change,
     Counters,
@@ -63,6 +64,7 @@ class NativeDatapath:
         self._settings = settings if settings is not None else DatapathSettings()
         self._switch = switch if switch is not None else Switch()
         self._switch.watch()
+        self._adviser = Adviser()
         self._segments: dict[Vni, Segment] = {}
         self._links: dict[PortId, tuple[Port, Link]] = {}
         self._peers: dict[Vni, SetPeers] = {}
@@ -147,6 +149,7 @@ class NativeDatapath:
         if self._engine is not None:
             self._engine.remove_port(port_id)
         self._switch.remove_port(port_id)
+        self._adviser.forget(port_id)
         link.close()
         self._follow()
         self._tell()
@@ -205,8 +208,10 @@ class NativeDatapath:
         if engine is None:
             return
         decisions = []
-        for port_id, vni, ip, reserved, frame in engine.take(_PUNTS_MAX):
-            if port_id is not None:
+        for port_id, vni, ip, reserved, frame, too_big in engine.take(_PUNTS_MAX):
+            if port_id is not None and too_big:
+                action = self._advise(PortId(port_id), frame, now)
+            elif port_id is not None:
                 action = self._switch.from_link(PortId(port_id), frame, now)
             else:
                 action = self._switch.from_underlay(Vni(vni), Ip(ip), frame, now, reserved)
@@ -214,6 +219,16 @@ class NativeDatapath:
         self._follow()  # before the frames go on, so that their answers find what was learned
         engine.settle(decisions)
         self._tell()
+
+    def _advise(self, port_id: PortId, frame: bytes, now: float) -> Action:
+        """What to do about a frame that was too big, and is dropped and counted already."""
+        port, _ = self._links.get(port_id, (None, None))
+        if port is not None:
+            mtu = self._segments[port.vni].mtu
+            answer = self._adviser.advise(port_id, frame, mtu, now)
+            if answer is not None:
+                return Reply(answer)
+        return Drop(DropReason.TOO_BIG)
 
     def _verdict(self, action: Action) -> tuple[int, object]:
         """A decision as the engine takes it."""

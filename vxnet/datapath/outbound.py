@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vxnet.datapath.advice import Adviser
 from vxnet.datapath.ledger import Ledger, add_drops
 from vxnet.datapath.ports import Attachment, Ports
 from vxnet.errors import WireError
@@ -51,6 +52,7 @@ class Outbound:
         self._ports = ports
         self._underlay = underlay
         self._ledger = ledger
+        self.adviser = Adviser()
         self._vnet = bytearray(virtio.HEADER_BYTES)  # of the frame at hand
         # Frames land one behind the other, each behind room for its VXLAN header.
         self._room = memoryview(bytearray(_ROOM_BYTES))
@@ -99,7 +101,7 @@ class Outbound:
                 if reason is None:
                     self._queue(attachment, to, datagram, frame, flooded=False)
                 else:
-                    add_drops(counters.drops, reason, 1)
+                    self._refuse(attachment, frame, reason, 1, now)
             case Deliver(port_id):
                 self._deliver(attachment, port_id, frame, 1, len(frame))
             case Flood(port_ids, vteps):
@@ -197,7 +199,7 @@ class Outbound:
             case Send(to):
                 reason = self._send_super(attachment, (to,), frame, planned, flooded=False)
                 if reason is not None:
-                    add_drops(counters.drops, reason, frames)
+                    self._refuse(attachment, frame, reason, frames, now)
             case Deliver(port_id):
                 self._deliver(attachment, port_id, frame, frames, octets)
             case Flood(port_ids, vteps):
@@ -247,6 +249,22 @@ class Outbound:
             attachment.counters.delivered += frames
         else:
             add_drops(attachment.counters.drops, reason, frames)
+
+    def _refuse(
+        self,
+        attachment: Attachment,
+        frame: memoryview,
+        reason: DropReason,
+        frames: int,
+        now: float,
+    ) -> None:
+        """Drop what cannot travel; who sent what is too big is told."""
+        add_drops(attachment.counters.drops, reason, frames)
+        if reason is DropReason.TOO_BIG:
+            port_id = attachment.port.id
+            told = self.adviser.advise(port_id, frame, attachment.mtu, now)
+            if told is not None:
+                self._ports.deliver(port_id, (virtio.PLAIN, told), 1, len(told))
 
     def _copy(
         self, port_ids: Sequence[PortId], frame: memoryview, frames: int, octets: int

@@ -18,7 +18,7 @@ _FULL = frozenset({EAGAIN, ENOBUFS, ENOMEM})
 class Attachment:
     """A port in service, and what its frames need at every step."""
 
-    __slots__ = ("counters", "fd", "frame_max_bytes", "header", "link", "port", "tunnel")
+    __slots__ = ("counters", "fd", "frame_max_bytes", "header", "link", "mtu", "port", "tunnel")
 
     def __init__(
         self, port: Port, link: Link, segment: Segment, counters: Counters, tunnel: Counters
@@ -34,6 +34,7 @@ class Attachment:
     def adjust(self, segment: Segment) -> None:
         """Take over the network's settings."""
         tag = ethernet.TAG_BYTES if segment.vlan_transparent else 0
+        self.mtu = segment.mtu
         self.frame_max_bytes = ethernet.HEADER_BYTES + tag + segment.mtu
 
 

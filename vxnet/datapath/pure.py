@@ -119,6 +119,7 @@ class PureDatapath:
         if self._loop is not None:
             self._loop.remove_reader(attachment.fd)
         self._switch.remove_port(port_id)
+        self._outbound.adviser.forget(port_id)
         self._ledger.ports.pop(port_id, None)
         attachment.link.close()
         self._tell()
