@@ -290,7 +290,7 @@ async def test_after_a_crash_in_any_state_the_endpoint_is_whole_or_gone(
             assert inside == {}
             (left,) = again.endpoints
             assert (left.state, left.sandbox) == (EndpointState.CREATED, None)
-        case Recovery.REMAKE:
+        case Recovery.KEEP:
             (left,) = again.endpoints
             assert left.state is EndpointState.CREATED
 

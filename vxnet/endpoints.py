@@ -153,7 +153,7 @@ class Endpoints:
         sandbox: Sandbox | None = None,
         ifname: str = "",
     ) -> Endpoint:
-        """An endpoint with a device on the host, saved as one that nobody was told of yet."""
+        """An endpoint with addresses and no device, saved as one that nobody was told of yet."""
         network = self._networks.get(request.network)
         endpoint = replace(self._plan(network, request), sandbox=sandbox, ifname=ifname)
         addresses = await self._addresses.allocate(network, request.addresses, endpoint.name)
@@ -161,8 +161,6 @@ class Endpoints:
         endpoint = replace(endpoint, addresses=addresses)
         endpoint = await self._registry.keep(endpoint, EndpointState.CREATING)
         undo.push_async_callback(self._registry.drop, endpoint.id)
-        await self._plumbing.make(endpoint)
-        undo.push_async_callback(self._plumbing.unmake, endpoint)
         return endpoint
 
     async def _join(self, before: Endpoint, endpoint: Endpoint) -> Endpoint:
@@ -173,7 +171,6 @@ class Endpoints:
         except BaseException:
             await self._plumbing.unmake(endpoint)
             await self._registry.keep(before, before.state)
-            await self._plumbing.make(before)
             raise
 
     def _plan(self, network: Network, request: EndpointRequest) -> Endpoint:

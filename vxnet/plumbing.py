@@ -1,4 +1,4 @@
-"""What every verb of an endpoint does with drivers and namespaces: make, join, part, unmake."""
+"""What every verb of an endpoint does with drivers and namespaces: join, adopt, part, unmake."""
 
 from dataclasses import replace
 from typing import Final
@@ -49,19 +49,15 @@ class Plumbing:
             )
         return network
 
-    async def make(self, endpoint: Endpoint) -> None:
-        """Make the endpoint's device on the host."""
-        network = self.network_of(endpoint)
-        await self._networks.driver(network).create_endpoint(network, endpoint)
-
     async def join(self, endpoint: Endpoint) -> None:
-        """Let the traffic flow, and move the device into the endpoint's sandbox.
+        """Make the endpoint's device, let the traffic flow, move the device into the sandbox.
 
         After an error there is no device left, here or there.
         """
         network = self.network_of(endpoint)
         driver = self._networks.driver(network)
         try:
+            await driver.create_endpoint(network, endpoint)
             attachment = await driver.join(network, endpoint)
             if attachment.device is not None and endpoint.sandbox is not None:
                 interface = _interface(endpoint, attachment)
@@ -103,13 +99,11 @@ class Plumbing:
             await self._host.remove(endpoint.sandbox.path, endpoint.ifname, alias)
 
     async def part(self, endpoint: Endpoint) -> Endpoint:
-        """Take the endpoint out of its sandbox; a fresh device of it waits on the host."""
+        """Take the endpoint out of its sandbox, and remove its device."""
         endpoint = await self._registry.keep(endpoint, EndpointState.LEAVING)
         await self.unmake(endpoint)
         endpoint = replace(endpoint, sandbox=None, ifname="")
-        endpoint = await self._registry.keep(endpoint, EndpointState.CREATED)
-        await self.make(endpoint)
-        return endpoint
+        return await self._registry.keep(endpoint, EndpointState.CREATED)
 
     async def discard(self, endpoint: Endpoint) -> None:
         """Remove the endpoint, and forget it."""

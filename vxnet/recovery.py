@@ -86,9 +86,8 @@ class Recoverer:
                 await self._plumbing.discard(endpoint)
             case Recovery.UNJOIN:
                 await self._plumbing.part(endpoint)
-            case Recovery.REMAKE:
+            case Recovery.KEEP:
                 await self._plumbing.unmake(endpoint)
-                await self._plumbing.make(endpoint)
             case Recovery.ADOPT:
                 await self.rejoin(endpoint)
 
@@ -108,7 +107,6 @@ class Recoverer:
             await self._plumbing.adopt(endpoint)
         else:
             await self._plumbing.unmake(endpoint)
-            await self._plumbing.make(endpoint)
             await self._plumbing.join(endpoint)
 
     async def _follow(self, before: Network, now: Network) -> None:

@@ -70,6 +70,7 @@ class ImaginedHost:
         store: MemoryStore | None = None,
         control: MemoryControl | None = None,
         host: MemoryHost | None = None,
+        seed: int = 0,
     ) -> None:
         number = len(cluster.planes) + 1
         self.control = control or cluster.join(name, vtep_of(number))
@@ -88,7 +89,11 @@ class ImaginedHost:
         self.pools = Pools(self.control, self.store, self.table.by_id, self._now)
         self.addresses = Addresses(self.pools, self.control, self._now)
         self.convergence = Convergence(
-            self.table, self.control, self.addresses, now_ms=self._now, random=Random(number)
+            self.table,
+            self.control,
+            self.addresses,
+            now_ms=self._now,
+            random=Random(f"{number} {seed}"),
         )
         self.networks = Networks(
             self.table,
@@ -110,7 +115,7 @@ class ImaginedHost:
             plumbing,
             self.host,
             now_ms=self._now,
-            random=Random(number),
+            random=Random(f"{number} {seed}"),
         )
         self.guard = Guard(self.table, self.registry, plumbing, self.recoverer, self.host)
         self.sandboxes = Sandboxes(self.table, self.registry, self.host, self.store)

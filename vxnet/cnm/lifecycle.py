@@ -38,14 +38,14 @@ class Recovery(StrEnum):
     """What the next start does with an endpoint that was saved in some state."""
 
     DISCARD = "discard"  # nobody was told it exists, or somebody that it is gone
-    UNJOIN = "unjoin"  # back to the host, whatever of it is in the sandbox already
-    REMAKE = "remake"  # its device waits on the host
+    UNJOIN = "unjoin"  # out of the sandbox, whatever of it is there already
+    KEEP = "keep"  # it has no device until it joins
     ADOPT = "adopt"  # its device is in the sandbox, and goes on working
 
 
 AFTER_CRASH: Final[dict[EndpointState, Recovery]] = {
     EndpointState.CREATING: Recovery.DISCARD,
-    EndpointState.CREATED: Recovery.REMAKE,
+    EndpointState.CREATED: Recovery.KEEP,
     EndpointState.JOINING: Recovery.UNJOIN,
     EndpointState.JOINED: Recovery.ADOPT,
     EndpointState.LEAVING: Recovery.UNJOIN,

@@ -10,7 +10,6 @@ import json
 import math
 import sys
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -56,17 +55,17 @@ class Runner:
 
     def __init__(self, seeds: int) -> None:
         self._seeds = seeds
-        self._pool = ProcessPoolExecutor(
-            mp_context=get_context("spawn"), initializer=gc.disable, max_tasks_per_child=4
-        )
+        self._pool = get_context("spawn").Pool(initializer=gc.disable, maxtasksperchild=4)
 
     def over(self, run: Callable[[int], T], share: float = 1.0) -> list[T]:
         """What a run gives for each seed, or for a share of them."""
-        return list(self._pool.map(run, range(max(1, round(self._seeds * share)))))
+        seeds = range(max(1, round(self._seeds * share)))
+        return self._pool.map(run, seeds, chunksize=1)
 
     def close(self) -> None:
         """End the processes."""
-        self._pool.shutdown()
+        self._pool.terminate()
+        self._pool.join()
 
 
 def results(size: int, runner: Runner, chosen: set[str]) -> list[Result]:
