@@ -74,6 +74,7 @@ class ImaginedHost:
     ) -> None:
         number = len(cluster.planes) + 1
         self.control = control or cluster.join(name, vtep_of(number))
+        self.control.forget_listeners()
         self.datapath = MemoryDatapath()
         self.host = host or MemoryHost()
         self.host.sandboxes.setdefault(NETNS.path, {})

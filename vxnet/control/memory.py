@@ -123,6 +123,10 @@ class MemoryControl:
     def subscribe(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
+    def forget_listeners(self) -> None:
+        """Whoever listened has ended; the next life of this host will listen for itself."""
+        self._listeners.clear()
+
     def _member(self, *, local: bool) -> Member:
         gossip = (format_ip(self.vtep.ip), 7947)
         return Member(
