@@ -165,7 +165,11 @@ def test_a_peer_that_answers_unreachable_is_no_obstacle(
 
 def test_a_port_in_use_is_said(cluster: Cluster, tmp_path: Path) -> None:
     daemon = cluster.daemons[0]
-    path = settings(daemon, tmp_path, {f'"{daemon.host.directory}': f'"{tmp_path}'})
+    elsewhere = {
+        f'state_dir = "{daemon.host.directory}"': f'state_dir = "{tmp_path}"',
+        f'socket = "{daemon.socket}"': f'socket = "{tmp_path}/vxnet.sock"',
+    }
+    path = settings(daemon, tmp_path, elsewhere)
     sentence = ended(daemon, [*VXNET, "daemon", "-c", path])
     assert f"{daemon.vtep}:{cluster.port}" in sentence
     assert "listens there already" in sentence
