@@ -93,10 +93,12 @@ class Plumbing:
             driver = self._networks.driver(network)
             await driver.leave(network, endpoint)
             await driver.delete_endpoint(network, endpoint)
-        alias = device_alias(endpoint.id)
-        await self._host.remove(None, device_name(endpoint.id), alias)
+        alias, device = device_alias(endpoint.id), device_name(endpoint.id)
+        await self._host.remove(None, device, alias)
         if endpoint.sandbox is not None:
-            await self._host.remove(endpoint.sandbox.path, endpoint.ifname, alias)
+            # A crash between moving and naming it leaves it there under its name on the host.
+            for name in (endpoint.ifname, device):
+                await self._host.remove(endpoint.sandbox.path, name, alias)
 
     async def part(self, endpoint: Endpoint) -> Endpoint:
         """Take the endpoint out of its sandbox, and remove its device."""
