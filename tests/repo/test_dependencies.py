@@ -17,7 +17,15 @@ IMPORTED_AS = {
     "pytest-asyncio": "pytest_asyncio",
     "pytest-timeout": "pytest_timeout",
 }
-ONLY_RUN = {"coverage", "import-linter", "mypy", "ruff", "pytest-asyncio", "pytest-timeout"}
+ONLY_RUN = {
+    "coverage",
+    "import-linter",
+    "mypy",
+    "pytest-asyncio",
+    "pytest-timeout",
+    "pytest-xdist",
+    "ruff",
+}
 
 project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
