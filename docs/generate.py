@@ -1,4 +1,4 @@
-"""Writes docs/reference/ from the code; the tests fail while it is not what this writes.
+"""Writes docs/reference/ and conformance.md; the tests fail while they are not what this writes.
 
 usage: .venv/bin/python docs/generate.py
 """
@@ -6,6 +6,7 @@ usage: .venv/bin/python docs/generate.py
 import ast
 import inspect
 import re
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -14,6 +15,10 @@ import msgspec
 import typer.main
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # where `docs` is
+
+from docs import conformance
 from vxnet import config
 from vxnet.cli.app import app
 
@@ -153,6 +158,7 @@ def pages() -> dict[Path, str]:
     return {
         folder / "configuration.md": configuration(),
         folder / "command-line.md": command_line(),
+        folder.parent / "conformance.md": conformance.page(),
     }
 
 

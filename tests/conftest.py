@@ -6,6 +6,8 @@ import pytest
 from blockbuster import BlockBuster
 from hypothesis import HealthCheck, settings
 
+from tests.helpers.recording import Recorder
+
 # No test depends on absolute speed, so neither does a property. On CI hypothesis's own profile for
 # it, which repeats its examples, stays the base.
 settings.register_profile(
@@ -20,6 +22,19 @@ WAITS = ("time.", "socket.", "os.read", "os.write", "builtins.input")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with those that wait longest, so that short ones fill the end of a parallel run."""
     items.sort(key=lambda item: item.get_closest_marker("netns") is None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--record-conformance",
+        action="store_true",
+        help="keep what became of the tests marked `conformance`, for docs/conformance.md",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--record-conformance") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Recorder())
 
 
 @pytest.fixture(autouse=True)

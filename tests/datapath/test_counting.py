@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scapy.layers.inet import TCP, UDP
@@ -103,6 +104,7 @@ async def _play(
     await stage.close()
 
 
+@pytest.mark.conformance("N1")
 @settings(
     deadline=None,
     max_examples=25,
@@ -119,5 +121,6 @@ async def test_every_frame_ends_in_exactly_one_counter(
     await _play(make_stage, sent, bursts, marks)
 
 
+@pytest.mark.conformance("N1")
 async def test_every_kind_of_frame_at_once_adds_up(make_stage: StageMaker) -> None:
     await _play(make_stage, [*range(len(FROM_LINK))], [*range(len(BURSTS))], [0] * len(BURSTS))

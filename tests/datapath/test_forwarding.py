@@ -15,6 +15,7 @@ from vxnet.wire.addr import BROADCAST, VNI_MAX, Vni, Vtep, parse_ip
 HEADER = vxlan.build(VNI)
 
 
+@pytest.mark.conformance("X1")
 async def test_a_frame_for_a_remote_station_leaves_as_plain_vxlan(stage: Stage) -> None:
     link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
     frame = ethernet_frame(mac(9), mac(1))
@@ -56,6 +57,7 @@ async def test_ports_of_one_host_talk_without_the_underlay(stage: Stage) -> None
     assert one.receive() is None
 
 
+@pytest.mark.conformance("X12")
 async def test_a_flooded_frame_reaches_everybody_else_once(stage: Stage) -> None:
     one, two, three = (stage.port(n) for n in (1, 2, 3))
     remotes = [stage.remote(f"127.0.0.{n}", n + 10) for n in (2, 3)]
@@ -73,6 +75,7 @@ async def test_a_flooded_frame_reaches_everybody_else_once(stage: Stage) -> None
     assert counters.flooded == 1
 
 
+@pytest.mark.conformance("X12")
 async def test_what_comes_out_of_a_tunnel_never_goes_into_one(stage: Stage) -> None:
     link = stage.port(1)
     first, second = stage.remote("127.0.0.2", 9), stage.remote("127.0.0.3", 8)
@@ -87,6 +90,7 @@ async def test_what_comes_out_of_a_tunnel_never_goes_into_one(stage: Stage) -> N
     assert first.poll() is None
 
 
+@pytest.mark.conformance("X4")
 async def test_networks_never_leak_into_each_other(stage: Stage) -> None:
     other = Vni(43)
     stage.datapath.set_segment(Segment(other, 1450))
@@ -103,6 +107,7 @@ async def test_networks_never_leak_into_each_other(stage: Stage) -> None:
     assert here.receive() is None
 
 
+@pytest.mark.conformance("X5")
 @pytest.mark.parametrize("vni", [0, 1, 0x123456, VNI_MAX])
 async def test_every_vni_makes_the_way_there_and_back(stage: Stage, vni: int) -> None:
     stage.datapath.set_segment(Segment(Vni(vni), 1450))
@@ -115,6 +120,7 @@ async def test_every_vni_makes_the_way_there_and_back(stage: Stage, vni: int) ->
     await stage.frames(link, 1)
 
 
+@pytest.mark.conformance("X14")
 @pytest.mark.parametrize("size", [0, 1, 46, 1_436, 8_986])
 async def test_frames_of_every_size_are_carried_bit_by_bit(stage: Stage, size: int) -> None:
     stage.datapath.set_segment(Segment(VNI, 9_000))
@@ -129,6 +135,7 @@ async def test_frames_of_every_size_are_carried_bit_by_bit(stage: Stage, size: i
     assert await stage.frames(link, 1) == [(bytes(10), back)]
 
 
+@pytest.mark.conformance("X2")
 async def test_reserved_bits_are_ignored_unless_the_network_is_strict(stage: Stage) -> None:
     link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
     odd = bytes.fromhex("f7ffffff00002aff")
@@ -142,6 +149,7 @@ async def test_reserved_bits_are_ignored_unless_the_network_is_strict(stage: Sta
     assert counters.drops == {DropReason.VXLAN_RESERVED: 1}
 
 
+@pytest.mark.conformance("X3", "X4")
 @pytest.mark.parametrize(
     ("datagram", "reason"),
     [
@@ -161,6 +169,7 @@ async def test_what_is_no_vxlan_of_ours_is_counted_by_what_is_wrong(
     assert stage.stats.tunnels[VNI].received == 0
 
 
+@pytest.mark.conformance("X16")
 async def test_strangers_are_dropped_and_counted(stage: Stage) -> None:
     link = stage.port(1)
     stage.remote("127.0.0.2", 9)
@@ -172,6 +181,7 @@ async def test_strangers_are_dropped_and_counted(stage: Stage) -> None:
     assert link.receive() is None
 
 
+@pytest.mark.conformance("X9")
 async def test_a_zero_checksum_is_accepted_over_ipv4(stage: Stage) -> None:
     link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
     remote.leave_checksums_out()
@@ -179,6 +189,7 @@ async def test_a_zero_checksum_is_accepted_over_ipv4(stage: Stage) -> None:
     await stage.frames(link, 1)
 
 
+@pytest.mark.conformance("X8")
 async def test_frames_travel_without_outer_checksums_where_asked_for(
     make_stage: StageMaker,
 ) -> None:
@@ -191,6 +202,7 @@ async def test_frames_travel_without_outer_checksums_where_asked_for(
     assert (await stage.counted(lambda s: s.ports[PortId(1)], 5)).sent == 5
 
 
+@pytest.mark.conformance("X6")
 async def test_another_port_than_4789_works_as_well(make_stage: StageMaker) -> None:
     stage = await make_stage(vxlan_port=14789)
     link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
@@ -212,6 +224,7 @@ async def test_the_underlay_may_be_ipv6(make_stage: StageMaker) -> None:
     await stage.frames(link, 1)
 
 
+@pytest.mark.conformance("V7")
 async def test_known_addresses_are_answered_for_at_once(stage: Stage) -> None:
     link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
     stage.datapath.program([SetEntry(VNI, mac(9), remote.vtep, (parse_ip("10.9.0.9"),))])
@@ -229,6 +242,7 @@ async def test_known_addresses_are_answered_for_at_once(stage: Stage) -> None:
     assert remote.poll() is None
 
 
+@pytest.mark.conformance("X10")
 async def test_a_frame_larger_than_the_network_carries_is_dropped(stage: Stage) -> None:
     link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
     link.send(ethernet_frame(mac(9), mac(1), bytes(1_450)))
@@ -247,6 +261,7 @@ async def test_a_frame_too_short_to_be_one_is_counted(stage: Stage) -> None:
     assert counters.drops == {DropReason.FRAME_SHORT: 2}
 
 
+@pytest.mark.conformance("V5")
 async def test_unknown_stations_are_flooded_to_or_not_as_the_network_says(stage: Stage) -> None:
     link, remote = stage.port(1), stage.remote("127.0.0.2")
     link.send(ethernet_frame(mac(9), mac(1)))
@@ -259,6 +274,7 @@ async def test_unknown_stations_are_flooded_to_or_not_as_the_network_says(stage:
     assert counters.drops == {DropReason.UNKNOWN_UNICAST: 1}
 
 
+@pytest.mark.conformance("X11")
 async def test_a_foreign_vtep_is_learned_from_what_it_sends(stage: Stage) -> None:
     link, foreign = stage.port(1), stage.remote("127.0.0.2", learning=True)
     bystander = stage.remote("127.0.0.3")
@@ -298,6 +314,7 @@ async def test_stations_of_unguarded_ports_are_told_to_the_listener(stage: Stage
     assert stage.datapath.fdb() == []
 
 
+@pytest.mark.conformance("V14")
 async def test_a_guarded_port_speaks_for_its_own_station_only(stage: Stage) -> None:
     link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
     link.send(ethernet_frame(mac(9), mac(7)))
@@ -306,6 +323,7 @@ async def test_a_guarded_port_speaks_for_its_own_station_only(stage: Stage) -> N
     assert remote.poll() is None
 
 
+@pytest.mark.conformance("X13")
 async def test_tagged_frames_travel_only_where_the_network_is_transparent(stage: Stage) -> None:
     link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
     tagged = ethernet_frame(mac(9), mac(1), b"\x00\x05\x88\xb5" + bytes(42), 0x8100)
@@ -332,6 +350,7 @@ async def test_ids_and_networks_are_checked(stage: Stage) -> None:
     stage.datapath.remove_segment(VNI)
 
 
+@pytest.mark.conformance("O5")
 async def test_a_host_that_went_away_is_a_counter_and_no_more(stage: Stage) -> None:
     one, two, remote = stage.port(1), stage.port(2), stage.remote("127.0.0.2", 9)
     two.unplug()
@@ -346,6 +365,7 @@ async def test_a_host_that_went_away_is_a_counter_and_no_more(stage: Stage) -> N
     await remote.receive(1)
 
 
+@pytest.mark.conformance("O5")
 async def test_a_peer_that_is_not_there_stops_nothing(stage: Stage) -> None:
     link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
     nobody = Vtep(parse_ip("127.0.0.4"), stage.vtep.port)
@@ -363,6 +383,7 @@ async def test_a_port_in_use_is_one_clear_sentence(make_stage: StageMaker) -> No
         await make_stage(vxlan_port=stage.vtep.port)
 
 
+@pytest.mark.conformance("X7")
 async def test_flows_spread_over_source_ports_and_keep_theirs(stage: Stage) -> None:
     link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
     used: dict[int, int] = {}

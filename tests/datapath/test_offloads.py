@@ -24,6 +24,7 @@ def tcp(index: int = 0, size: int = 1_000, flags: str = "A") -> TCP:
     return TCP(sport=1, dport=2, seq=5_000 + index * size, ack=9, flags=flags, window=500)
 
 
+@pytest.mark.conformance("O1")
 @pytest.mark.parametrize("size", [0, 1, 2, 777, 1_200])
 @pytest.mark.parametrize("layer", [tcp(), UDP(sport=1, dport=2)], ids=["tcp", "udp"])
 @pytest.mark.parametrize("version", [4, 6])
@@ -44,6 +45,7 @@ async def test_checksums_left_to_us_are_completed(
     assert arrived.frame == whole
 
 
+@pytest.mark.conformance("O1")
 async def test_checksums_that_are_right_already_are_left_alone(stage: Stage) -> None:
     link, remote = stage.port(A), stage.remote("127.0.0.2", B)
     frames = [
@@ -66,6 +68,7 @@ async def test_a_checksum_asked_for_outside_the_frame_drops_it(stage: Stage, sta
     assert remote.poll() is None
 
 
+@pytest.mark.conformance("O1", "O3")
 @pytest.mark.parametrize("mss", [536, 1_001, 1_398])
 @pytest.mark.parametrize("version", [4, 6])
 async def test_a_super_frame_leaves_as_the_frames_its_sender_asked_for(
@@ -92,6 +95,7 @@ async def test_a_super_frame_leaves_as_the_frames_its_sender_asked_for(
     assert stage.stats.peers[remote.vtep].out_bytes == counters.received_bytes
 
 
+@pytest.mark.conformance("O1", "O3")
 @pytest.mark.parametrize("version", [4, 6])
 async def test_datagrams_that_travel_together_are_cut_too(stage: Stage, version: int) -> None:
     link, remote = stage.port(A), stage.remote("127.0.0.2", B)
@@ -147,6 +151,7 @@ async def test_segments_larger_than_the_network_carries_are_dropped(stage: Stage
     assert counters.drops == {DropReason.TOO_BIG: 15}
 
 
+@pytest.mark.conformance("X10")
 async def test_the_sender_of_a_frame_too_big_is_told_what_fits(stage: Stage) -> None:
     link, _ = stage.port(A), stage.remote("127.0.0.2", B)
     link.send(plain_frame(4, tcp(), bytes(1_450)))
@@ -197,6 +202,7 @@ def _burst(version: int, layers: list[Packet], size: int, **ip: int) -> list[byt
     ]
 
 
+@pytest.mark.conformance("O2")
 @pytest.mark.parametrize("version", [4, 6])
 async def test_a_burst_of_segments_arrives_as_one_super_frame(stage: Stage, version: int) -> None:
     link, remote = stage.port(B), stage.remote("127.0.0.2", A)
@@ -237,6 +243,7 @@ async def test_datagrams_come_one_by_one_to_a_host_that_takes_no_others(stage: S
     assert arrived == [(bytes(10), datagram[8:]) for datagram in burst]
 
 
+@pytest.mark.conformance("O2")
 async def test_frames_that_must_not_be_joined_arrive_as_they_were_sent(stage: Stage) -> None:
     link, remote = stage.port(B), stage.remote("127.0.0.2", A)
     layers = [tcp(0), tcp(1), tcp(3), tcp(2, flags="SA"), tcp(4, flags="UA")]
@@ -251,6 +258,7 @@ async def test_frames_that_must_not_be_joined_arrive_as_they_were_sent(stage: St
     assert arrived == [(bytes(10), datagram[8:]) for datagram in burst]
 
 
+@pytest.mark.conformance("O2")
 async def test_what_one_host_cuts_another_joins_without_a_change(stage: Stage) -> None:
     link, remote = stage.port(A), stage.remote("127.0.0.2", B)
     receiver = stage.port(0xBB, station=None)
@@ -294,6 +302,7 @@ DECAPSULATED: dict[tuple[int, int], int | None] = {
 }
 
 
+@pytest.mark.conformance("E2")
 @pytest.mark.parametrize("version", [4, 6])
 async def test_congestion_marks_are_brought_in_by_the_table(stage: Stage, version: int) -> None:
     link, remote = stage.port(B), stage.remote("127.0.0.2", A)
@@ -310,6 +319,7 @@ async def test_congestion_marks_are_brought_in_by_the_table(stage: Stage, versio
     assert counters.drops == {DropReason.ECN_CONGESTED: 1}
 
 
+@pytest.mark.conformance("E2")
 @pytest.mark.parametrize("version", [4, 6])
 async def test_a_marked_burst_is_marked_throughout_and_still_joined(
     stage: Stage, version: int
@@ -324,6 +334,7 @@ async def test_a_marked_burst_is_marked_throughout_and_still_joined(
     assert _tos(Ether(frame)) == CE
 
 
+@pytest.mark.conformance("E1")
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("inner", [NOT_ECT, ECT1, ECT0, CE])
 async def test_the_outer_mark_is_the_inner_one(stage: Stage, version: int, inner: int) -> None:
@@ -352,6 +363,7 @@ async def test_all_of_it_works_over_ipv6_too(make_stage: StageMaker) -> None:
     assert _tos(Ether(joined)) == CE
 
 
+@pytest.mark.conformance("E1")
 async def test_what_is_not_ip_has_no_mark(stage: Stage) -> None:
     stage.datapath.set_segment(Segment(VNI, 1_450))
     link, remote = stage.port(A), stage.remote("127.0.0.2", B)

@@ -84,6 +84,7 @@ ORDERED = [
 ]
 
 
+@pytest.mark.conformance("V1")
 @pytest.mark.parametrize("at", range(len(ORDERED) - 1))
 def test_static_then_the_higher_number_then_the_lower_vtep_wins(booth: Booth, at: int) -> None:
     (_, better), (_, worse) = ORDERED[at], ORDERED[at + 1]
@@ -156,6 +157,7 @@ def test_an_owner_outdone_by_a_pin_or_by_a_lower_vtep_keeps_its_row(booth: Booth
     assert booth.lost == []
 
 
+@pytest.mark.conformance("V3")
 def test_a_pinned_station_does_not_move(booth: Booth) -> None:
     booth.set(entry(1, 0, flags=STATIC))
     assert booth.election.sequence(BLUE, A, 0.0, moved=True) is None
@@ -169,6 +171,7 @@ def test_one_station_claimed_alike_at_two_places_is_an_alarm(booth: Booth) -> No
     assert "192.0.2.1:4789 and at 192.0.2.2:4789" in alarm
 
 
+@pytest.mark.conformance("V2")
 def test_the_fifth_move_in_180_seconds_freezes_a_station_for_1800(booth: Booth) -> None:
     booth.set(entry(1))
     booth.move(4)
@@ -192,6 +195,7 @@ def test_moves_spread_over_more_than_180_seconds_freeze_nothing(booth: Booth) ->
     assert not booth.election.frozen(BLUE, A, 20 * 46.0)
 
 
+@pytest.mark.conformance("V2")
 def test_a_frozen_station_can_be_believed_again_and_is_alarmed_again(booth: Booth) -> None:
     booth.set(entry(1))
     booth.move(5)
@@ -227,6 +231,7 @@ def test_the_numbers_are_those_of_the_rfc() -> None:
 # ── addresses ─────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.conformance("V11")
 def test_one_address_at_two_stations_is_an_alarm_until_one_gives_it_up(booth: Booth) -> None:
     booth.set(entry(1, 0, IP), entry(2, 0, IP, station=mac(2)))
     (alarm,) = booth.alarms()

@@ -66,6 +66,7 @@ def test_datagrams_and_their_fragments_come_back(stations: list[Station]) -> Non
         assert exchange(stations[0], stations[1], address, sizes) == (len(sizes), len(sizes))
 
 
+@pytest.mark.conformance("X12")
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_a_broadcast_reaches_everybody_once(stations: list[Station], family: int) -> None:
     for source in stations:
@@ -87,6 +88,7 @@ def test_frames_between_two_endpoints_of_one_host_never_leave_it(
         cluster.daemons[0].detach(neighbour)
 
 
+@pytest.mark.conformance("V7", "V9")
 def test_questions_for_known_addresses_are_answered_without_the_wire(
     cluster: Cluster, stations: list[Station]
 ) -> None:
@@ -100,6 +102,7 @@ def test_questions_for_known_addresses_are_answered_without_the_wire(
     assert not [s for s in questions if s.outer_source == cluster.daemons[0].vtep]
 
 
+@pytest.mark.conformance("X7")
 def test_flows_leave_from_different_ports(cluster: Cluster, stations: list[Station]) -> None:
     target = stations[1]
     with Capture(stations[0].host, cluster.port) as capture:
@@ -121,6 +124,7 @@ def test_nothing_in_a_sandbox_exceeds_what_the_underlay_carries(
     assert refused.returncode != 0
 
 
+@pytest.mark.conformance("V6")
 def test_a_detached_endpoint_is_forgotten_everywhere_at_once(cluster: Cluster) -> None:
     home, *others = cluster.daemons
     guest = home.attach("blue", name="guest")
@@ -153,6 +157,7 @@ def test_listings_agree_between_people_and_programs(
     assert vxnet(daemon, "stats").returncode == 0
 
 
+@pytest.mark.conformance("N1")
 def test_every_frame_is_accounted_for(cluster: Cluster, stations: list[Station]) -> None:
     assert reaches(stations[0], stations[1])
     for daemon in cluster.daemons:

@@ -118,6 +118,7 @@ def test_datagrams_sent_together_arrive_one_by_one(pair: Pair, size: int) -> Non
     assert {len(datagram) for datagram in got[:-1]} == {size}
 
 
+@pytest.mark.conformance("O1")
 @pytest.mark.parametrize("offloads", ["on", "off"])
 def test_every_packet_on_the_wire_has_right_checksums(pair: Pair, offloads: str) -> None:
     first, second = pair
@@ -173,6 +174,7 @@ def test_any_underlay_mtu_carries_streams(kind: str, version: int, mtu: int) -> 
             assert transfer(first.station, second.station, address, 3_000_000).intact
 
 
+@pytest.mark.conformance("O4")
 def test_a_full_socket_is_a_reason_and_no_more(kind: str) -> None:
     with ExitStack() as stack:
         first, second = carriers(stack, kind, 4)

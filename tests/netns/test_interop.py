@@ -39,7 +39,7 @@ class Mixed:
 @pytest.fixture(
     scope="module",
     params=[(kind, *rest) for kind in DATAPATHS for rest in ((4, 4789), (6, 14789))],
-    ids=lambda param: "{}-over-ipv{}-port-{}".format(*param),
+    ids=lambda param: "{}-linux-over-ipv{}-port-{}".format(*param),
 )
 def mixed(request: pytest.FixtureRequest) -> Iterator[Mixed]:
     """One such network for each datapath, on both versions of the underlay and two ports."""
@@ -71,12 +71,14 @@ peers = [{{ vtep = "{vtep}:{port}" }}]
         yield Mixed(cluster, (first, second), foreign, port)
 
 
+@pytest.mark.conformance("X6")
 def test_pings_are_answered_both_ways(mixed: Mixed) -> None:
     for station in mixed.ours:
         assert reaches(station, mixed.foreign)
         assert reaches(mixed.foreign, station)
 
 
+@pytest.mark.conformance("O2", "X6")
 @pytest.mark.parametrize("version", [0, 1], ids=["inner-ipv4", "inner-ipv6"])
 def test_a_stream_arrives_intact_both_ways(mixed: Mixed, version: int) -> None:
     for station in mixed.ours:
@@ -89,6 +91,7 @@ def test_datagrams_larger_than_the_mtu_come_back(mixed: Mixed) -> None:
         assert exchange(mixed.ours[0], mixed.foreign, address, [1, 1200, 4000, 9000]) == (4, 4)
 
 
+@pytest.mark.conformance("X12")
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])
 def test_what_is_flooded_reaches_everybody_once(mixed: Mixed, family: int) -> None:
     everybody = [*mixed.ours, mixed.foreign]
@@ -97,6 +100,7 @@ def test_what_is_flooded_reaches_everybody_once(mixed: Mixed, family: int) -> No
         assert shout(source, others, family) == labels(others)
 
 
+@pytest.mark.conformance("X11")
 def test_each_side_learns_where_the_other_is(mixed: Mixed) -> None:
     foreign_vtep = mixed.cluster.bed[2].vtep4
     if ":" in mixed.cluster.daemons[0].vtep:
@@ -112,6 +116,7 @@ def test_each_side_learns_where_the_other_is(mixed: Mixed) -> None:
         )
 
 
+@pytest.mark.conformance("X1", "X8", "O1")
 def test_every_packet_on_the_wire_is_plain_vxlan_with_valid_checksums(
     mixed: Mixed, tmp_path: Path
 ) -> None:

@@ -1,5 +1,7 @@
 """Stations that move between hosts: everybody follows, and nobody follows for ever."""
 
+import pytest
+
 from vxnet.gossip.events import Alarm, AlarmKind, EntryFlag
 from vxnet.sim.cluster import Cluster
 from vxnet.sim.host import Host
@@ -26,6 +28,7 @@ def holder(cluster: Cluster, host: Host) -> str | None:
     return names[entry.owner] if entry is not None else None
 
 
+@pytest.mark.conformance("V1")
 def test_every_host_follows_a_station_within_a_second() -> None:
     cluster = whole(10)
     cluster["n0"].announce(VNI, MAC)
@@ -45,6 +48,7 @@ def test_the_old_owner_takes_its_row_back() -> None:
     assert list(own.live()) == []
 
 
+@pytest.mark.conformance("V1")
 def test_two_hosts_that_claim_a_station_at_once_are_told_apart_alike_everywhere() -> None:
     cluster = whole(8)
     for name in ("n5", "n2", "n7"):
@@ -53,6 +57,7 @@ def test_two_hosts_that_claim_a_station_at_once_are_told_apart_alike_everywhere(
     assert {holder(cluster, host) for host in cluster} == {"n2"}  # the lowest VTEP
 
 
+@pytest.mark.conformance("V3")
 def test_a_pinned_station_is_not_taken_by_learning() -> None:
     cluster = whole(4)
     cluster["n0"].do(
@@ -64,6 +69,7 @@ def test_a_pinned_station_is_not_taken_by_learning() -> None:
     assert {holder(cluster, host) for host in cluster} == {"n0"}
 
 
+@pytest.mark.conformance("V2")
 def test_a_station_that_moves_all_the_time_is_frozen_with_an_alarm_until_somebody_looks() -> None:
     cluster = whole(4)
     cluster["n0"].announce(VNI, MAC)
@@ -86,6 +92,7 @@ def test_a_station_that_moves_all_the_time_is_frozen_with_an_alarm_until_somebod
     assert holder(cluster, cluster["n3"]) == thief.name
 
 
+@pytest.mark.conformance("V11")
 def test_one_address_at_two_stations_is_an_alarm() -> None:
     cluster = whole(4)
     cluster["n0"].announce(VNI, MAC, bytes((10, 0, 0, 1)))

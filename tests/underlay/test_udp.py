@@ -66,6 +66,7 @@ def test_a_burst_of_many_parts_arrives_as_its_datagrams(underlay: UdpUnderlay, f
     assert [peer.recv(65_535) for _ in sent] == [bytes(part) for part in sent]
 
 
+@pytest.mark.conformance("O4")
 def test_a_burst_the_kernel_refuses_is_sent_plainly_and_no_more_are_tried(
     underlay: UdpUnderlay, far: Far
 ) -> None:
@@ -127,6 +128,7 @@ def test_a_datagram_larger_than_the_buffer_is_known_to_be_cut_off(underlay: UdpU
     assert burst.truncated
 
 
+@pytest.mark.conformance("X10")
 def test_datagrams_are_never_fragmented(underlay: UdpUnderlay) -> None:
     discover, probe = 10, 3  # IP_MTU_DISCOVER, IP_PMTUDISC_PROBE
     assert {s.getsockopt(socket.IPPROTO_IP, discover) for s in underlay._pool} == {probe}

@@ -62,6 +62,7 @@ def tcp(index: int, size: int = 100, flags: str = "A", **fields: object) -> TCP:
     return TCP(sport=1, dport=2, flags=flags, **given)
 
 
+@pytest.mark.conformance("O2")
 @settings(deadline=None, max_examples=150)
 @given(
     version=st.sampled_from([4, 6]),
@@ -127,6 +128,7 @@ def test_the_receiver_can_complete_the_checksum(version: int) -> None:
     assert is_sound(Ether(bytes(whole)))
 
 
+@pytest.mark.conformance("O2")
 def test_a_push_and_a_fin_end_a_super_frame_and_are_kept() -> None:
     flags = ["A", "PA", "A", "A", "FA", "A", "A"]
     datagrams = [datagram(4, tcp(i, flags=f), bytes(100)) for i, f in enumerate(flags)]
@@ -136,21 +138,25 @@ def test_a_push_and_a_fin_end_a_super_frame_and_are_kept() -> None:
     assert "F" in Ether(join_all(datagrams[2:5])[1])[TCP].flags
 
 
+@pytest.mark.conformance("O2")
 @pytest.mark.parametrize("flags", ["SA", "RA", "UA", "CA", "S", ""])
 def test_segments_that_mean_something_by_themselves_stay_alone(flags: str) -> None:
     middle = [datagram(4, tcp(i, flags="A" if i != 2 else flags), bytes(100)) for i in range(5)]
     assert lengths(middle) == [2, 1, 2]
 
 
+@pytest.mark.conformance("O2")
 @pytest.mark.parametrize("version", [4, 6])
 def test_pure_acknowledgements_stay_alone(version: int) -> None:
     assert lengths([datagram(version, tcp(0), b"")] * 4) == [1, 1, 1, 1]
 
 
+@pytest.mark.conformance("O2")
 def test_a_gap_and_a_repetition_end_a_run() -> None:
     assert lengths([datagram(4, tcp(i), bytes(100)) for i in (0, 1, 3, 4, 4, 5)]) == [2, 2, 2]
 
 
+@pytest.mark.conformance("O2")
 @pytest.mark.parametrize(
     "other",
     [
@@ -182,6 +188,7 @@ def test_marks_that_differ_are_never_joined(version: int, field: dict[str, int])
     assert lengths(datagrams) == [1, 1]
 
 
+@pytest.mark.conformance("O2")
 def test_fragments_options_and_tags_are_never_joined() -> None:
     def with_header(**fields: object) -> list[bytes]:
         header = IP(src="10.0.0.1", dst="10.0.0.2", **fields)

@@ -34,6 +34,7 @@ def stream(frames: list[Packet], kind: type[Packet]) -> bytes:
     return b"".join(bytes(f[kind].payload) for f in frames)
 
 
+@pytest.mark.conformance("O1", "O2", "O3")
 @settings(deadline=None, max_examples=100)
 @given(
     version=st.sampled_from([4, 6]),
@@ -76,6 +77,7 @@ def test_tcp_is_cut_into_the_segments_its_sender_asked_for(
             assert f[IP].id == (number + index) % 2**16
 
 
+@pytest.mark.conformance("O1")
 @settings(deadline=None, max_examples=60)
 @given(version=st.sampled_from([4, 6]), size=st.integers(1, 8_000), each=st.integers(400, 1_400))
 def test_udp_is_cut_into_whole_datagrams(version: int, size: int, each: int) -> None:
@@ -90,6 +92,7 @@ def test_udp_is_cut_into_whole_datagrams(version: int, size: int, each: int) -> 
     assert all(f[UDP].len == len(f[UDP].payload) + 8 for f in frames)
 
 
+@pytest.mark.conformance("O2")
 def test_the_urgent_pointer_keeps_pointing_at_the_same_octet() -> None:
     tcp = TCP(sport=1, dport=2, seq=100, flags="UA", urgptr=450)
     frame, vnet = super_frame(4, tcp, bytes(1000), 200)
@@ -100,6 +103,7 @@ def test_the_urgent_pointer_keeps_pointing_at_the_same_octet() -> None:
     assert urgent == [450, 250, 50]
 
 
+@pytest.mark.conformance("O2")
 def test_headers_with_ip_options_are_kept() -> None:
     tcp = TCP(sport=1, dport=2, seq=100, flags="A")
     frame, vnet = super_frame(4, tcp, bytes(range(200)) * 5, 300, ip_options=b"\x01\x01\x01\x00")

@@ -15,6 +15,7 @@ from tests.helpers.frames import MAC_A, MAC_B, is_sound, plain_frame
 from vxnet.wire.too_big import answer
 
 
+@pytest.mark.conformance("X10")
 @pytest.mark.parametrize("size", [1_500, 8_000])
 def test_an_ipv4_sender_is_told_that_fragmentation_is_needed(size: int) -> None:
     frame = plain_frame(4, TCP(sport=7, dport=9, seq=1_234), bytes(size))
@@ -32,6 +33,7 @@ def test_an_ipv4_sender_is_told_that_fragmentation_is_needed(size: int) -> None:
     assert bytes(again) == bytes(told)
 
 
+@pytest.mark.conformance("X10")
 def test_an_ipv6_sender_is_told_that_its_packet_is_too_big() -> None:
     frame = plain_frame(6, UDP(sport=7, dport=9), bytes(1_500))
 
