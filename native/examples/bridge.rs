@@ -51,7 +51,7 @@ fn open_tap(name: &str) -> io::Result<OwnedFd> {
 
 fn learn(workers: &Workers, punt: &Punt) {
     let target = match punt.origin {
-        Origin::Port(id) | Origin::TooBig(id) => Target::Port(id),
+        Origin::Port(id) | Origin::TooBig { port: id, .. } => Target::Port(id),
         Origin::Tunnel { .. } => Target::Vtep(0),
     };
     if let Some((_, source, _)) = packet::addresses(punt.frame()) {
@@ -81,6 +81,9 @@ fn main() -> io::Result<()> {
     let port = Arc::new(Port::new(PORT, VNI, None, vec![Queue::duplicate(tap.as_raw_fd())?], true));
     let vtep = Arc::new(Vtep::new(0, SocketAddr::new(ip(remote)?, 14789)));
     let settings = Settings {
+        meets_strangers: false,
+        class_mask: 3,
+        class_fixed: 0,
         frame_max: 65_535,
         learning: true,
         flood_unknown: true,
@@ -109,7 +112,7 @@ fn main() -> io::Result<()> {
             let context = shared.context(&model, shared.now(), 0);
             let decision = match punt.origin {
                 Origin::Port(_) => Decision::Flood { ports: vec![], vteps: vec![0] },
-                Origin::TooBig(_) => Decision::Drop(Reason::TooBig),
+                Origin::TooBig { .. } => Decision::Drop(Reason::TooBig),
                 Origin::Tunnel { .. } => Decision::Deliver(PORT),
             };
             settle(context, &mut egress, &punt, decision);

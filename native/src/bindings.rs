@@ -55,6 +55,13 @@ fn octets(mac: &Bound<PyBytes>) -> PyResult<Mac> {
     Mac::try_from(mac.as_bytes()).map_err(|_| PyValueError::new_err("a MAC has 6 octets"))
 }
 
+fn octets_of(py: Python<'_>, ip: IpAddr) -> Bound<'_, PyBytes> {
+    match ip {
+        IpAddr::V4(ip) => PyBytes::new(py, &ip.octets()),
+        IpAddr::V6(ip) => PyBytes::new(py, &ip.octets()),
+    }
+}
+
 fn refused(error: std::io::Error) -> PyErr {
     PyOSError::new_err((error.raw_os_error().unwrap_or(0), error.to_string()))
 }
@@ -143,7 +150,8 @@ impl Engine {
     }
 
     /// Add a network, or change its settings.
-    #[pyo3(signature = (vni, *, frame_max, learning, flood_unknown, vlan_transparent, strict_reserved))]
+    #[pyo3(signature = (vni, *, frame_max, learning, flood_unknown, vlan_transparent, strict_reserved, meets_strangers, class_mask, class_fixed))]
+    #[allow(clippy::too_many_arguments)] // named, every one
     fn set_segment(
         &self,
         vni: u32,
@@ -152,9 +160,20 @@ impl Engine {
         flood_unknown: bool,
         vlan_transparent: bool,
         strict_reserved: bool,
+        meets_strangers: bool,
+        class_mask: u8,
+        class_fixed: u8,
     ) -> PyResult<()> {
-        let settings =
-            Settings { frame_max, learning, flood_unknown, vlan_transparent, strict_reserved };
+        let settings = Settings {
+            frame_max,
+            learning,
+            flood_unknown,
+            vlan_transparent,
+            strict_reserved,
+            meets_strangers,
+            class_mask,
+            class_fixed,
+        };
         self.change(|model| {
             let before = model.segments.get(&vni);
             let mut segment =
@@ -216,6 +235,14 @@ impl Engine {
         self.change(|model| model.vteps.push(vtep))?;
         self.numbers.insert(address, number);
         Ok(number)
+    }
+
+    /// Octets of the longest frame that the way to a VTEP carries.
+    fn set_path(&self, number: u32, frame_max: usize) -> PyResult<()> {
+        if let Some(vtep) = self.workers()?.shared.model.load().vteps.get(number as usize) {
+            vtep.set_frame_max(frame_max);
+        }
+        Ok(())
     }
 
     /// A VTEP left: what was counted and found out about the way to it is void.
@@ -296,15 +323,16 @@ impl Engine {
     }
 
     /// The next frames for the switch: port (or None), VNI, outer source, reserved bits, frame, and
-    /// whether it was too big: dropped already, only its sender may be told by a reply.
+    /// for one that was too big what would have fit: dropped already, only its sender may be told.
     /// `settle` is to be called with a decision for each before the next.
     #[allow(clippy::type_complexity)] // a row of plain values
     fn take<'py>(
         &mut self,
         py: Python<'py>,
         most: usize,
-    ) -> PyResult<Vec<(Option<u32>, u32, Bound<'py, PyBytes>, bool, Bound<'py, PyBytes>, bool)>>
-    {
+    ) -> PyResult<
+        Vec<(Option<u32>, u32, Bound<'py, PyBytes>, bool, Bound<'py, PyBytes>, Option<usize>)>,
+    > {
         self.waiting = self.workers()?.shared.punts.take(most);
         Ok(self
             .waiting
@@ -312,14 +340,12 @@ impl Engine {
             .map(|punt| {
                 let frame = PyBytes::new(py, punt.frame());
                 match punt.origin {
-                    Origin::Port(id) => (Some(id), 0, PyBytes::new(py, &[]), false, frame, false),
-                    Origin::TooBig(id) => (Some(id), 0, PyBytes::new(py, &[]), false, frame, true),
+                    Origin::Port(id) => (Some(id), 0, PyBytes::new(py, &[]), false, frame, None),
+                    Origin::TooBig { port, frame_max } => {
+                        (Some(port), 0, PyBytes::new(py, &[]), false, frame, Some(frame_max))
+                    }
                     Origin::Tunnel { vni, from, reserved } => {
-                        let ip = match from {
-                            IpAddr::V4(ip) => PyBytes::new(py, &ip.octets()),
-                            IpAddr::V6(ip) => PyBytes::new(py, &ip.octets()),
-                        };
-                        (None, vni, ip, reserved, frame, false)
+                        (None, vni, octets_of(py, from), reserved, frame, None)
                     }
                 }
             })
@@ -338,6 +364,12 @@ impl Engine {
         }
         egress.forget();
         Ok(())
+    }
+
+    /// Who sent frames into networks whose peer it is not, and how many.
+    fn strangers<'py>(&self, py: Python<'py>) -> PyResult<Vec<(Bound<'py, PyBytes>, u64)>> {
+        let seen = self.workers()?.shared.strangers.all();
+        Ok(seen.into_iter().map(|(from, frames)| (octets_of(py, from), frames)).collect())
     }
 
     /// What was counted: ports by id, networks by VNI, VTEPs by number, strays, and the machinery's

@@ -7,11 +7,13 @@ use std::sync::Arc;
 use crate::counters::{Amount, Fate, Io, Reason};
 use crate::decide::{Outward, View};
 use crate::model::{Port, Segment, Vtep};
+use crate::mss;
 use crate::offload::cut::{self, Cut};
 use crate::outbox::{Heading, Outbox, Senders};
 use crate::packet::{self, Packet};
 use crate::punt::{self, Origin};
 use crate::room::Room;
+use crate::strangers::Strangers;
 use crate::vnet::{self, Gso, Header};
 use crate::vxlan;
 
@@ -34,6 +36,8 @@ pub struct Context<'a> {
     pub punts: &'a punt::Queue,
     /// The machinery's own counters.
     pub io: &'a Io,
+    /// Whoever sent frames and is no peer.
+    pub strangers: &'a Strangers,
     /// Which queue of a link to write to, of those it has.
     pub queue: usize,
 }
@@ -212,7 +216,8 @@ impl Egress {
                     Ok(()) => return,
                     Err(reason) => {
                         if reason == Reason::TooBig {
-                            self.punt(context, Origin::TooBig(port.id), parcel);
+                            let frame_max = segment.settings.frame_max.min(vtep.frame_max());
+                            self.punt(context, Origin::TooBig { port: port.id, frame_max }, parcel);
                         }
                         Err(reason)
                     }
@@ -255,7 +260,8 @@ impl Egress {
     ) -> Result<(), Reason> {
         let Context { senders, io, .. } = context;
         let frame = &self.buffer[parcel.frame.clone()];
-        if parcel.cut.map_or(frame.len(), |cut| cut.longest()) > segment.settings.frame_max {
+        let frame_max = segment.settings.frame_max.min(vtep.frame_max());
+        if parcel.cut.map_or(frame.len(), |cut| cut.longest()) > frame_max {
             return Err(Reason::TooBig);
         }
         let heading = Heading {
@@ -263,12 +269,17 @@ impl Egress {
             network: Arc::clone(&segment.counters),
             vtep: Arc::clone(vtep),
             flow: packet::flow_hash(frame, parcel.packet.as_ref()),
-            class: vxlan::outer_ecn(frame),
+            class: segment.settings.outer_class(frame),
             is_copy,
         };
         let wrapping = vxlan::build(segment.vni);
         let Some(cut) = parcel.cut else {
             let frame = &mut self.buffer[parcel.frame.clone()];
+            if mss::may_be_syn(frame) {
+                let packet = parcel.packet.as_ref();
+                let mtu = segment.mtu_to(vtep, packet);
+                mss::clamp(frame, packet, mtu, parcel.vnet.needs_checksum);
+            }
             cut::complete_checksum(frame, &parcel.vnet).map_err(|_| Reason::FrameMalformed)?;
             let start = parcel.frame.start - vxlan::BYTES;
             self.buffer[start..parcel.frame.start].copy_from_slice(&wrapping);

@@ -7,8 +7,11 @@ use crate::counters::{Amount, Counters, Reason};
 use crate::decide::{self, Inward};
 use crate::egress::Context;
 use crate::io::udp::{BURSTS_MAX, Burst, Inbox, Socket};
-use crate::packet;
+use crate::model::Segment;
+use crate::mss;
+use crate::packet::{self, Packet};
 use crate::punt::Origin;
+use crate::strangers::Strangers;
 use crate::vnet;
 use crate::vxlan::{self, Fault};
 use crate::yard::{Source, Yard};
@@ -93,6 +96,9 @@ impl Ingress {
         if class & 3 != 0 && vxlan::decapsulate_ecn(&mut octets[frame.clone()], class).is_err() {
             return route.source.settle(1, Err(Reason::EcnCongested));
         }
+        if mss::may_be_syn(&octets[frame.clone()]) {
+            route.clamp(&mut octets[frame.clone()]);
+        }
         match &route.decision {
             Inward::Deliver(port) => {
                 self.yard.add(context, octets, &route.source, port, frame);
@@ -115,6 +121,8 @@ struct Route<'a> {
     glance: [u8; GLANCE],
     origin: Origin,
     source: Source<'a>,
+    segment: &'a Segment,
+    strangers: Option<&'a Strangers>,
     received: Amount,
     decision: Inward<'a>,
 }
@@ -132,11 +140,25 @@ impl<'a> Route<'a> {
         let vtep = context.view.model.peers.get(&burst.from);
         let source = Source { network: &segment.counters, vtep };
         let frame = &datagram[vxlan::BYTES..];
-        let decision = match decide::admit(segment, &burst.from, reserved) {
+        let admitted = decide::admit(segment, &burst.from, reserved);
+        let is_stranger = matches!(admitted, Err(Reason::UnknownVtep));
+        let decision = match admitted {
             Ok(peer) => context.view.from_underlay(segment, peer, frame),
+            Err(_) if is_stranger && segment.settings.meets_strangers => Inward::Punt,
             Err(reason) => Inward::Drop(reason),
         };
-        Ok(Self { glance, origin, source, received: Amount::default(), decision })
+        let strangers = is_stranger.then_some(context.strangers);
+        let received = Amount::default();
+        Ok(Self { glance, origin, source, segment, strangers, received, decision })
+    }
+
+    // RFC 9293 §3.7.1: what answers a SYN has to fit the way back.
+    fn clamp(&self, frame: &mut [u8]) {
+        let packet = Packet::locate(frame).unwrap_or(None);
+        if let Some(vtep) = self.source.vtep {
+            let mtu = self.segment.mtu_to(vtep, packet.as_ref());
+            mss::clamp(frame, packet.as_ref(), mtu, false);
+        }
     }
 }
 
@@ -144,5 +166,8 @@ impl Drop for Route<'_> {
     // Counting costs more than looking, so a burst is counted at once.
     fn drop(&mut self) {
         self.source.receive(self.received);
+        if let (Some(strangers), Origin::Tunnel { from, .. }) = (self.strangers, self.origin) {
+            strangers.add(from, self.received.frames);
+        }
     }
 }

@@ -4,12 +4,13 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::counters::Counters;
 use crate::io::tap::Queue;
 use crate::io::udp::Address;
-use crate::packet::Mac;
+use crate::packet::{self, Mac, Packet};
+use crate::vxlan;
 
 /// An endpoint of this host.
 #[derive(Debug)]
@@ -74,6 +75,7 @@ pub struct Vtep {
     /// What came from it and went to it.
     pub counters: Counters,
     takes_bursts: AtomicBool,
+    frame_max: AtomicUsize,
 }
 
 impl Vtep {
@@ -85,12 +87,23 @@ impl Vtep {
             name: Address::from(address),
             counters: Counters::default(),
             takes_bursts: AtomicBool::new(true),
+            frame_max: AtomicUsize::new(usize::MAX),
         }
     }
 
     /// Whether the kernel cuts bursts on the way to it.
     pub fn takes_bursts(&self) -> bool {
         self.takes_bursts.load(Ordering::Relaxed)
+    }
+
+    /// Octets of the longest frame that the way to it carries.
+    pub fn frame_max(&self) -> usize {
+        self.frame_max.load(Ordering::Relaxed)
+    }
+
+    /// What was found out about the way to it.
+    pub fn set_frame_max(&self, octets: usize) {
+        self.frame_max.store(octets, Ordering::Relaxed);
     }
 
     /// The kernel refused, or nothing is known any more.
@@ -118,6 +131,24 @@ pub struct Settings {
     pub flood_unknown: bool,
     pub vlan_transparent: bool,
     pub strict_reserved: bool,
+    /// Whether the switch is to see frames of VTEPs that are no peers.
+    pub meets_strangers: bool,
+    /// What of the inner traffic class is copied to the outer one, and what is there in any case.
+    pub class_mask: u8,
+    pub class_fixed: u8,
+}
+
+impl Settings {
+    /// Octets of the longest IP packet that the network carries.
+    pub fn mtu(&self) -> usize {
+        let tag = if self.vlan_transparent { packet::TAG } else { 0 };
+        self.frame_max.saturating_sub(packet::ETHERNET + tag)
+    }
+
+    /// The outer traffic class of a frame.
+    pub fn outer_class(&self, frame: &[u8]) -> u8 {
+        vxlan::outer_class(frame) & self.class_mask | self.class_fixed
+    }
 }
 
 /// One network on this host.
@@ -137,6 +168,12 @@ impl Segment {
     /// A network without ports and peers.
     pub fn new(vni: u32, settings: Settings) -> Self {
         Self { vni, settings, peers: HashMap::new(), counters: Arc::default() }
+    }
+
+    /// Octets of the longest IP packet that goes to a VTEP, for one at this place in its frame.
+    pub fn mtu_to(&self, vtep: &Vtep, packet: Option<&Packet>) -> usize {
+        let before = packet.map_or(packet::ETHERNET, |packet| packet.network);
+        self.settings.mtu().min(vtep.frame_max().saturating_sub(before))
     }
 
     /// Replace the peers.

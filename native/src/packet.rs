@@ -5,6 +5,8 @@
 
 /// Octets of an Ethernet header without tags.
 pub const ETHERNET: usize = 14;
+/// Octets of one 802.1Q tag.
+pub const TAG: usize = 4;
 /// Octets of an IPv4 header without options.
 pub const IPV4: usize = 20;
 /// Octets of an IPv6 header without extension headers.
@@ -120,7 +122,7 @@ pub fn payload(frame: &[u8]) -> Result<(u16, usize), Malformed> {
         if !is_vlan(ethertype) {
             return Ok((ethertype, at + 2));
         }
-        at += 4;
+        at += TAG;
     }
     Err(Malformed)
 }

@@ -14,8 +14,13 @@ use crate::vnet;
 pub enum Origin {
     /// From a port, by its id.
     Port(u32),
-    /// From a port, by its id: dropped and counted as too big already; its sender may be told.
-    TooBig(u32),
+    /// From a port: dropped and counted as too big already; its sender may be told.
+    TooBig {
+        /// Its id.
+        port: u32,
+        /// Octets of the longest frame that would have been carried.
+        frame_max: usize,
+    },
     /// Out of a tunnel.
     Tunnel {
         /// The network.

@@ -38,7 +38,7 @@ pub fn settle(context: Context, egress: &mut Egress, punt: &Punt, decision: Deci
             let Some(segment) = model.segments.get(&port.vni) else { return };
             from_link(context, egress, port, segment, punt, decision);
         }
-        Origin::TooBig(id) => {
+        Origin::TooBig { port: id, .. } => {
             // It was counted when it was dropped, so what becomes of the answer is not.
             if let (Some(port), Decision::Reply(frame)) = (model.ports.get(&id), decision) {
                 let _ = yard::deliver(context, port, &frame);

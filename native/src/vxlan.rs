@@ -55,15 +55,16 @@ pub mod ecn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Congested;
 
-/// The ECN of the packet within a frame, for the outer header (RFC 6040 §4.1); 0 for what is not IP.
-pub fn outer_ecn(frame: &[u8]) -> u8 {
+/// The traffic class of the packet within a frame, for the outer header (RFC 6040 §4.1, RFC 2983);
+/// 0 for what is not IP.
+pub fn outer_class(frame: &[u8]) -> u8 {
     if frame.len() < packet::ETHERNET + packet::IPV4 {
         return 0;
     }
     match packet::payload(frame) {
         Ok((kind, at)) if at + 2 <= frame.len() => match kind {
-            ethertype::IPV4 => frame[at + 1] & 3,
-            ethertype::IPV6 => frame[at + 1] >> 4 & 3,
+            ethertype::IPV4 => frame[at + 1],
+            ethertype::IPV6 => frame[at] << 4 | frame[at + 1] >> 4,
             _ => 0,
         },
         _ => 0,
@@ -175,7 +176,7 @@ mod tests {
             for (inner, row) in MATRIX.iter().enumerate() {
                 for (outer, &wanted) in row.iter().enumerate() {
                     let mut got = frame(is_v6, inner as u8);
-                    assert_eq!(outer_ecn(&got), inner as u8);
+                    assert_eq!(outer_class(&got) & 3, inner as u8);
                     let outcome = decapsulate_ecn(&mut got, outer as u8);
                     if wanted == DROP {
                         assert_eq!(outcome, Err(Congested));

@@ -19,6 +19,7 @@ use crate::io::udp::Socket;
 use crate::model::{Model, Port};
 use crate::outbox::Senders;
 use crate::punt;
+use crate::strangers::Strangers;
 use crate::table::Table;
 
 /// Frames read from one link before the others have their turn.
@@ -42,6 +43,8 @@ pub struct Shared {
     pub io: Io,
     /// Datagrams that belong to no network here.
     pub stray: Counters,
+    /// Frames of VTEPs that are no peers.
+    pub strangers: Strangers,
     /// How long a worker looks again and again before it sleeps, in microseconds.
     pub spin_us: AtomicU64,
     started: Instant,
@@ -65,6 +68,7 @@ impl Shared {
             senders: &self.senders,
             punts: &self.punts,
             io: &self.io,
+            strangers: &self.strangers,
             queue,
         }
     }
@@ -125,6 +129,7 @@ impl Workers {
             senders: Senders::new(senders(plan)?),
             io: Io::default(),
             stray: Counters::default(),
+            strangers: Strangers::default(),
             spin_us: AtomicU64::new(0),
             started: Instant::now(),
             stopping: AtomicBool::new(false),

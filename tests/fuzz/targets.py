@@ -21,6 +21,7 @@ from vxnet.wire import (
     flow,
     ip,
     membership,
+    mss,
     nd,
     segment,
     too_big,
@@ -144,8 +145,17 @@ def _coalesce(data: bytes) -> None:
 def _ecn(data: bytes) -> None:
     """The first octet is the outer class, the rest is the frame."""
     frame = bytearray(data[1:])
-    assert 0 <= ecn.outer_tos(frame) <= ecn.MASK
+    assert 0 <= ecn.outer_tos(frame) <= 255
     ecn.decapsulate(frame, data[0] if data else 0)
+    assert len(frame) == max(len(data) - 1, 0)
+
+
+def _mss(data: bytes) -> None:
+    """The first octet is a hundredth of the MTU, the rest is the frame."""
+    frame, mtu = bytearray(data[1:]), 100 * (data[0] if data else 0)
+    is_glimpsed = mss.may_be_syn(frame)
+    mss.clamp(frame, mtu, 65_536, is_open=False)
+    assert frame == data[1:] or is_glimpsed or ip.locate(frame).transport > 54  # type: ignore[union-attr]
     assert len(frame) == max(len(data) - 1, 0)
 
 
@@ -170,6 +180,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "gossip-row": gossip.row,
     "ip": _ip,
     "membership": _membership,
+    "mss": _mss,
     "nd": _nd,
     "segment": _segment,
     "switch": _switch,

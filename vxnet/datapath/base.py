@@ -21,7 +21,7 @@ from vxnet.switch.model import (
     SetPeers,
 )
 from vxnet.underlay.udp import UdpSettings
-from vxnet.wire.addr import Vni, Vtep
+from vxnet.wire.addr import Ip, Vni, Vtep
 
 __all__ = [
     "Change",
@@ -72,7 +72,8 @@ class Stats:
 
     `ports` counts what each port's link sent, `tunnels` what arrived for each VNI from the
     underlay; `segments` is the sum of both by VNI. `stray` counts datagrams that belong to no
-    network here. `io` holds the machinery's own counters (gso_fallbacks, truncated, …).
+    network here, `strangers` frames for one from VTEPs that are no peers of it, of so many
+    addresses. `io` holds the machinery's own counters (gso_fallbacks, truncated, …).
     """
 
     ports: Mapping[PortId, Counters]
@@ -80,6 +81,7 @@ class Stats:
     peers: Mapping[Vtep, Counters]
     stray: Mapping[DropReason, int]
     io: Mapping[str, int]
+    strangers: Mapping[Ip, int] = field(default_factory=dict)
 
 
 Listener = Callable[[Sequence[SwitchEvent]], None]
@@ -119,6 +121,12 @@ class Datapath(Protocol):
 
     def program(self, changes: Sequence[Change]) -> None:
         """Apply what the control plane says, in order. Unknown VNIs are ignored."""
+        ...
+
+    def set_path(self, vtep: Vtep, frame_max_bytes: int | None) -> None:
+        """What the way to a VTEP carries: octets of the longest inner frame; None: no less than
+        the network's MTU. It stands until it is set again.
+        """
         ...
 
     def fdb(self) -> list[FdbRow]:

@@ -1,15 +1,15 @@
 """From the other hosts to the links: receive a burst, decide, join, write once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from vxnet.datapath.ledger import Ledger, add_drops
-from vxnet.datapath.ports import Ports
+from vxnet.datapath.ports import NO_LIMIT, Ports
 from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Flood
 from vxnet.switch.forward import Switch
 from vxnet.underlay.base import Burst, Underlay
-from vxnet.wire import ecn, virtio, vxlan
+from vxnet.wire import ecn, mss, virtio, vxlan
 from vxnet.wire.addr import Ip, Vni, Vtep
 from vxnet.wire.checksum import Octets
 from vxnet.wire.coalesce import Run, join, runs
@@ -29,12 +29,22 @@ _ECN_CONGESTED = Drop(DropReason.ECN_CONGESTED)
 class Inbound:
     """What tunnels bring. Frames keep their order."""
 
-    def __init__(self, switch: Switch, ports: Ports, underlay: Underlay, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        switch: Switch,
+        ports: Ports,
+        underlay: Underlay,
+        ledger: Ledger,
+        paths: Mapping[Vtep, int],
+    ) -> None:
+        """`paths` is how long a frame to each VTEP may be, where that is known."""
         self._switch = switch
         self._ports = ports
         self._underlay = underlay
         self._ledger = ledger
+        self._paths = paths
         self.peers: dict[Ip, Vtep] = {}  # by their address; who is not here has no counters
+        self.mtus: dict[Vni, int] = {}  # of the networks
         # As wide again as a burst: its last row is looked at as if it had full width.
         self._octets = np.zeros(2 * _BURST_MAX_BYTES, np.uint8)
         self._buffer = self._octets[:_BURST_MAX_BYTES].data
@@ -99,7 +109,15 @@ class Inbound:
             action: Action = _ECN_CONGESTED
         else:
             action = self._switch.from_underlay(vni, burst.source, frame, now, reserved)
+        if mss.may_be_syn(frame):
+            self._clamp(frame, vni, burst.source)
         self._act(action, vni, burst.source, (virtio.PLAIN, frame), 1, len(frame))
+
+    def _clamp(self, frame: memoryview, vni: Vni, source: Ip) -> None:
+        """What answers a SYN has to fit the way back."""
+        peer, mtu = self.peers.get(source), self.mtus.get(vni)
+        if peer is not None and mtu is not None:
+            mss.clamp(frame, mtu, self._paths.get(peer, NO_LIMIT), is_open=False)
 
     def _carry_run(self, rows: Octets, last: int, run: Run, burst: Burst, now: float) -> None:
         """Several frames as one super-frame; they are alike in all that the switch looks at."""
@@ -148,7 +166,8 @@ class Inbound:
                     if self._ports.deliver(port_id, parts, frames, octets) is not None:
                         self._ledger.note("copies_lost", frames)
             case Drop(reason):
-                pass
+                if reason is DropReason.UNKNOWN_VTEP:
+                    self._ledger.meet(source, frames)
             case _:  # RFC 7348 §4.2: nothing goes from tunnel to tunnel
                 reason = DropReason.SPLIT_HORIZON
         for counters in books:

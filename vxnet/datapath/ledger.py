@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from vxnet.datapath.base import Counters, Stats
 from vxnet.switch.actions import DropReason, PortId
-from vxnet.wire.addr import Vni, Vtep
+from vxnet.wire.addr import Ip, Vni, Vtep
 
 __all__ = ["Ledger", "add_drops"]
+
+_STRANGERS_MAX = 256
 
 
 class Ledger:
@@ -18,6 +20,7 @@ class Ledger:
         self.peers: dict[Vtep, Counters] = {}
         self.stray: dict[DropReason, int] = {}
         self.io: dict[str, int] = {}
+        self.strangers: dict[Ip, int] = {}
 
     def peer(self, vtep: Vtep) -> Counters:
         """The counters of a VTEP; begun when first asked for."""
@@ -25,6 +28,11 @@ class Ledger:
         if counters is None:
             counters = self.peers[vtep] = Counters()
         return counters
+
+    def meet(self, source: Ip, frames: int) -> None:
+        """Count frames from a VTEP that is no peer; anybody can send from any address."""
+        if source in self.strangers or len(self.strangers) < _STRANGERS_MAX:
+            self.strangers[source] = self.strangers.get(source, 0) + frames
 
     def note(self, what: str, count: int = 1) -> None:
         """Count something of the machinery's own."""
@@ -38,6 +46,7 @@ class Ledger:
             peers={vtep: _copy(counters) for vtep, counters in self.peers.items()},
             stray=dict(self.stray),
             io=dict(self.io),
+            strangers=dict(self.strangers),
         )
 
 

@@ -16,7 +16,7 @@ from vxnet.datapath.base import (
 from vxnet.errors import StateError
 from vxnet.link.base import Link
 from vxnet.switch.actions import PortId, SwitchEvent
-from vxnet.wire.addr import Mac, Vni
+from vxnet.wire.addr import Mac, Vni, Vtep
 
 __all__ = ["MemoryDatapath"]
 
@@ -31,6 +31,7 @@ class MemoryDatapath:
         self.ports: dict[PortId, tuple[Port, Link]] = {}
         self.entries: dict[tuple[Vni, Mac], SetEntry] = {}
         self.peers: dict[Vni, SetPeers] = {}
+        self.paths: dict[Vtep, int | None] = {}
         self._listeners: list[Listener] = []
 
     async def start(self) -> None:
@@ -69,6 +70,9 @@ class MemoryDatapath:
                     self.entries.pop((vni, mac), None)
                 case SetPeers(vni):
                     self.peers[vni] = change
+
+    def set_path(self, vtep: Vtep, frame_max_bytes: int | None) -> None:
+        self.paths[vtep] = frame_max_bytes
 
     def fdb(self) -> list[FdbRow]:
         remote = [

@@ -24,13 +24,14 @@ from vxnet.datapath.base import (
     SetPeers,
     Stats,
 )
+from vxnet.datapath.ports import NO_LIMIT
 from vxnet.errors import HostError
 from vxnet.link.base import Link
 from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Flood, PortId, Reply, Send
 from vxnet.switch.forward import Switch
 from vxnet.switch.places import Source
 from vxnet.underlay.udp import explain, source_ports
-from vxnet.wire import ethernet
+from vxnet.wire import ecn, ethernet
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
 
 __all__ = ["NativeDatapath"]
@@ -69,6 +70,7 @@ class NativeDatapath:
         self._links: dict[PortId, tuple[Port, Link]] = {}
         self._peers: dict[Vni, SetPeers] = {}
         self._vteps: dict[Vtep, int] = {}  # the engine's numbers for them
+        self._paths: dict[Vtep, int] = {}  # how long a frame to each may be, where that is known
         self._blocked: set[PortId] = set()
         self._listeners: list[Listener] = []
         self._engine: Engine | None = None
@@ -170,6 +172,15 @@ class NativeDatapath:
         self._follow()
         self._tell()
 
+    def set_path(self, vtep: Vtep, frame_max_bytes: int | None) -> None:
+        """What the way to a VTEP carries: octets of the longest inner frame; None: all of them."""
+        if frame_max_bytes is None:
+            self._paths.pop(vtep, None)
+        else:
+            self._paths[vtep] = frame_max_bytes
+        if self._engine is not None and vtep in self._vteps:
+            self._enter_path(vtep)
+
     def fdb(self) -> list[FdbRow]:
         """The forwarding table as it is."""
         self._refresh()
@@ -191,6 +202,7 @@ class NativeDatapath:
             peers={vtep: row for vtep, row in used.items() if row.received or row.out},
             stray=_drops(stray),
             io=io,
+            strangers={Ip(ip): frames for ip, frames in self._engine.strangers()},
         )
 
     def subscribe(self, listener: Listener) -> None:
@@ -208,9 +220,9 @@ class NativeDatapath:
         if engine is None:
             return
         decisions = []
-        for port_id, vni, ip, reserved, frame, too_big in engine.take(_PUNTS_MAX):
-            if port_id is not None and too_big:
-                action = self._advise(PortId(port_id), frame, now)
+        for port_id, vni, ip, reserved, frame, frame_max in engine.take(_PUNTS_MAX):
+            if port_id is not None and frame_max is not None:
+                action = self._advise(PortId(port_id), frame, frame_max, now)
             elif port_id is not None:
                 action = self._switch.from_link(PortId(port_id), frame, now)
             else:
@@ -220,11 +232,11 @@ class NativeDatapath:
         engine.settle(decisions)
         self._tell()
 
-    def _advise(self, port_id: PortId, frame: bytes, now: float) -> Action:
+    def _advise(self, port_id: PortId, frame: bytes, frame_max: int, now: float) -> Action:
         """What to do about a frame that was too big, and is dropped and counted already."""
         port, _ = self._links.get(port_id, (None, None))
         if port is not None:
-            mtu = self._segments[port.vni].mtu
+            mtu = min(self._segments[port.vni].mtu, frame_max - ethernet.HEADER_BYTES)
             answer = self._adviser.advise(port_id, frame, mtu, now)
             if answer is not None:
                 return Reply(answer)
@@ -281,6 +293,9 @@ class NativeDatapath:
                 flood_unknown=segment.flood_unknown,
                 vlan_transparent=segment.vlan_transparent,
                 strict_reserved=segment.strict_reserved,
+                meets_strangers=segment.learn_vteps,
+                class_mask=0xFF if segment.dscp is None else ecn.MASK,
+                class_fixed=(segment.dscp or 0) << 2,
             )
 
     def _enter_port(self, port: Port, link: Link) -> None:
@@ -302,7 +317,12 @@ class NativeDatapath:
         if number is None:
             assert self._engine is not None
             number = self._vteps[vtep] = self._engine.vtep(vtep.ip, vtep.port)
+            self._enter_path(vtep)
         return number
+
+    def _enter_path(self, vtep: Vtep) -> None:
+        if self._engine is not None:
+            self._engine.set_path(self._vteps[vtep], self._paths.get(vtep, NO_LIMIT))
 
     def _known_peers(self) -> set[Vtep]:
         return {peer.vtep for change in self._peers.values() for peer in change.peers}
@@ -312,6 +332,7 @@ class NativeDatapath:
         for vtep in before - self._known_peers():
             if self._engine is not None and vtep in self._vteps:
                 self._engine.forget_vtep(self._vteps[vtep])
+                self._enter_path(vtep)
 
     def _follow(self) -> None:
         """Bring the engine's copy up to date."""

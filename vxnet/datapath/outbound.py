@@ -1,18 +1,18 @@
 """From a link to the other hosts: read a batch, decide, cut late, send in bursts."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from vxnet.datapath.advice import Adviser
 from vxnet.datapath.ledger import Ledger, add_drops
-from vxnet.datapath.ports import Attachment, Ports
+from vxnet.datapath.ports import NO_LIMIT, Attachment, Ports
 from vxnet.errors import WireError
 from vxnet.switch.actions import Deliver, Drop, DropReason, Flood, PortId, Reply, Send
 from vxnet.switch.forward import Switch
 from vxnet.underlay.base import BURST_BYTES, BURST_DATAGRAMS, Refusal, Underlay
-from vxnet.wire import checksum, virtio, vxlan
+from vxnet.wire import checksum, ethernet, mss, virtio, vxlan
 from vxnet.wire.addr import Vtep
 from vxnet.wire.ecn import outer_tos
 from vxnet.wire.flow import flow_hash
@@ -47,11 +47,20 @@ class _Burst:
 class Outbound:
     """What links send. Frames of one flow keep their order; one call serves one link."""
 
-    def __init__(self, switch: Switch, ports: Ports, underlay: Underlay, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        switch: Switch,
+        ports: Ports,
+        underlay: Underlay,
+        ledger: Ledger,
+        paths: Mapping[Vtep, int],
+    ) -> None:
+        """`paths` is how long a frame to each VTEP may be, where that is known."""
         self._switch = switch
         self._ports = ports
         self._underlay = underlay
         self._ledger = ledger
+        self._paths = paths
         self.adviser = Adviser()
         self._vnet = bytearray(virtio.HEADER_BYTES)  # of the frame at hand
         # Frames land one behind the other, each behind room for its VXLAN header.
@@ -97,35 +106,38 @@ class Outbound:
         counters.received_bytes += len(frame)
         match self._switch.from_link(attachment.port.id, frame, now):
             case Send(to):
-                reason = self._make_ready(attachment, datagram, frame)
+                reason = self._make_ready(attachment, datagram, frame, to)
                 if reason is None:
                     self._queue(attachment, to, datagram, frame, flooded=False)
                 else:
-                    self._refuse(attachment, frame, reason, 1, now)
+                    self._refuse(attachment, to, frame, reason, 1, now)
             case Deliver(port_id):
                 self._deliver(attachment, port_id, frame, 1, len(frame))
             case Flood(port_ids, vteps):
                 counters.flooded += 1
                 self._copy(port_ids, frame, 1, len(frame))
-                if not vteps:
-                    return
-                if self._make_ready(attachment, datagram, frame) is None:
-                    for to in vteps:
+                for to in vteps:
+                    if self._make_ready(attachment, datagram, frame, to) is None:
                         self._queue(attachment, to, datagram, frame, flooded=True)
-                else:
-                    self._ledger.note("copies_lost", len(vteps))
+                        self._vnet[_FLAGS_AT] = 0  # its checksum is in it now
+                    else:
+                        self._ledger.note("copies_lost")
             case Reply(answer):
                 self._reply(attachment, answer, 1)
             case Drop(reason):
                 add_drops(counters.drops, reason, 1)
 
     def _make_ready(
-        self, attachment: Attachment, datagram: memoryview, frame: memoryview
+        self, attachment: Attachment, datagram: memoryview, frame: memoryview, to: Vtep
     ) -> DropReason | None:
         """Give a frame all it needs to travel, or say why it cannot."""
-        if len(frame) > attachment.frame_max_bytes:
+        path = self._paths.get(to, NO_LIMIT)
+        if len(frame) > attachment.frame_max_bytes or len(frame) > path:
             return DropReason.TOO_BIG
-        if self._vnet[_FLAGS_AT] & _NEEDS_CHECKSUM:
+        is_open = bool(self._vnet[_FLAGS_AT] & _NEEDS_CHECKSUM)
+        if mss.may_be_syn(frame):
+            mss.clamp(frame, attachment.mtu, path, is_open=is_open)
+        if is_open:
             start, offset = virtio.HEADER.unpack(self._vnet)[4:]
             try:
                 checksum.complete(frame, start, offset)
@@ -144,7 +156,8 @@ class Outbound:
         flooded: bool,
     ) -> None:
         """Let a datagram wait for more of its flow; send what may wait no longer."""
-        flow, tos = flow_hash(frame), outer_tos(frame)
+        flow = flow_hash(frame)
+        tos = outer_tos(frame) & attachment.tos_mask | attachment.tos_fixed
         key = (to, flow, flooded)
         size = len(datagram)
         burst = self._bursts.get(key)
@@ -199,7 +212,7 @@ class Outbound:
             case Send(to):
                 reason = self._send_super(attachment, (to,), frame, planned, flooded=False)
                 if reason is not None:
-                    self._refuse(attachment, frame, reason, frames, now)
+                    self._refuse(attachment, to, frame, reason, frames, now)
             case Deliver(port_id):
                 self._deliver(attachment, port_id, frame, frames, octets)
             case Flood(port_ids, vteps):
@@ -222,15 +235,19 @@ class Outbound:
         flooded: bool,
     ) -> DropReason | None:
         """Cut it, and send the pieces in as few bursts as the kernel takes; or say why not."""
-        if planned.largest > attachment.frame_max_bytes:
+        fitting = [to for to in vteps if planned.largest <= self._paths.get(to, NO_LIMIT)]
+        if planned.largest > attachment.frame_max_bytes or not (fitting or flooded):
             return DropReason.TOO_BIG
         try:
             done = cut(frame, planned, attachment.header, self._cut)
         except WireError:
             return DropReason.FRAME_MALFORMED
-        flow, tos = flow_hash(frame), outer_tos(frame)
+        flow = flow_hash(frame)
+        tos = outer_tos(frame) & attachment.tos_mask | attachment.tos_fixed
+        if len(fitting) < len(vteps):
+            self._ledger.note("copies_lost", planned.frames * (len(vteps) - len(fitting)))
         parts = (self._cut[: done.size].data,)
-        for to in vteps:
+        for to in fitting:
             waiting = self._bursts.get((to, flow, flooded))
             if waiting is not None and waiting.parts:
                 self._send(attachment, waiting)  # what came before leaves before
@@ -253,6 +270,7 @@ class Outbound:
     def _refuse(
         self,
         attachment: Attachment,
+        to: Vtep,
         frame: memoryview,
         reason: DropReason,
         frames: int,
@@ -262,7 +280,8 @@ class Outbound:
         add_drops(attachment.counters.drops, reason, frames)
         if reason is DropReason.TOO_BIG:
             port_id = attachment.port.id
-            told = self.adviser.advise(port_id, frame, attachment.mtu, now)
+            mtu = min(attachment.mtu, self._paths.get(to, NO_LIMIT) - ethernet.HEADER_BYTES)
+            told = self.adviser.advise(port_id, frame, mtu, now)
             if told is not None:
                 self._ports.deliver(port_id, (virtio.PLAIN, told), 1, len(told))
 

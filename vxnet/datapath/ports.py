@@ -7,18 +7,33 @@ from errno import EAGAIN, EINVAL, ENOBUFS, ENOMEM
 from vxnet.datapath.base import Counters, Port, Segment
 from vxnet.link.base import Link
 from vxnet.switch.actions import DropReason, PortId
-from vxnet.wire import ethernet, vxlan
+from vxnet.wire import ecn, ethernet, vxlan
 from vxnet.wire.ethernet import Buffer
 
-__all__ = ["Attachment", "Ports"]
+__all__ = ["NO_LIMIT", "Attachment", "Ports"]
 
+NO_LIMIT = 1 << 16
+"""Octets of a frame that the way to a VTEP carries where nothing else is known of it."""
+
+_ALL = 0xFF
 _FULL = frozenset({EAGAIN, ENOBUFS, ENOMEM})
 
 
 class Attachment:
     """A port in service, and what its frames need at every step."""
 
-    __slots__ = ("counters", "fd", "frame_max_bytes", "header", "link", "mtu", "port", "tunnel")
+    __slots__ = (
+        "counters",
+        "fd",
+        "frame_max_bytes",
+        "header",
+        "link",
+        "mtu",
+        "port",
+        "tos_fixed",
+        "tos_mask",
+        "tunnel",
+    )
 
     def __init__(
         self, port: Port, link: Link, segment: Segment, counters: Counters, tunnel: Counters
@@ -36,6 +51,9 @@ class Attachment:
         tag = ethernet.TAG_BYTES if segment.vlan_transparent else 0
         self.mtu = segment.mtu
         self.frame_max_bytes = ethernet.HEADER_BYTES + tag + segment.mtu
+        # What of the inner class is copied to the outer header, and what is there in any case.
+        self.tos_mask = _ALL if segment.dscp is None else ecn.MASK
+        self.tos_fixed = (segment.dscp or 0) << 2
 
 
 class Ports:

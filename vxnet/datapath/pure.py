@@ -53,8 +53,10 @@ class PureDatapath:
         self._switch = switch if switch is not None else Switch()
         self._ports = Ports()
         self._ledger = Ledger()
-        self._outbound = Outbound(self._switch, self._ports, self._underlay, self._ledger)
-        self._inbound = Inbound(self._switch, self._ports, self._underlay, self._ledger)
+        self._paths: dict[Vtep, int] = {}
+        parts = self._switch, self._ports, self._underlay, self._ledger, self._paths
+        self._outbound = Outbound(*parts)
+        self._inbound = Inbound(*parts)
         self._segments: dict[Vni, Segment] = {}
         self._peers: dict[Vni, tuple[Vtep, ...]] = {}
         self._listeners: list[Listener] = []
@@ -91,6 +93,7 @@ class PureDatapath:
         self._switch.set_segment(segment)
         self._segments[segment.vni] = segment
         self._ledger.tunnels.setdefault(segment.vni, Counters())
+        self._inbound.mtus[segment.vni] = segment.mtu
         for attachment in self._ports:
             if attachment.port.vni == segment.vni:
                 attachment.adjust(segment)
@@ -100,6 +103,7 @@ class PureDatapath:
         self._switch.remove_segment(vni)
         self._segments.pop(vni, None)
         self._ledger.tunnels.pop(vni, None)
+        self._inbound.mtus.pop(vni, None)
         self._set_peers(vni, ())
 
     def add_port(self, port: Port, link: Link) -> None:
@@ -131,6 +135,13 @@ class PureDatapath:
             if isinstance(change, SetPeers) and change.vni in self._segments:
                 self._set_peers(change.vni, tuple(peer.vtep for peer in change.peers))
         self._tell()
+
+    def set_path(self, vtep: Vtep, frame_max_bytes: int | None) -> None:
+        """What the way to a VTEP carries: octets of the longest inner frame; None: all of them."""
+        if frame_max_bytes is None:
+            self._paths.pop(vtep, None)
+        else:
+            self._paths[vtep] = frame_max_bytes
 
     def fdb(self) -> list[FdbRow]:
         """The forwarding table as it is."""

@@ -31,8 +31,18 @@ The device stays when the link is closed. Raises HostError where the system refu
 """
 
 MTU_MIN: Final = 576
+DSCP_MAX: Final = 63
 OPTIONS: Final = frozenset(
-    {"learning", "flood_unknown", "suppress_neighbours", "vlan", "strict_reserved"}
+    {
+        "dscp",
+        "flood_unknown",
+        "learning",
+        "outer_dscp",
+        "strict_reserved",
+        "suppress_neighbours",
+        "unknown_vtep",
+        "vlan",
+    }
 )
 
 
@@ -175,4 +185,17 @@ def _segment(network: Network, vni: Vni) -> Segment:
         suppress_neighbours=read_flag(network, "suppress_neighbours", default=True),
         vlan_transparent=vlan == "transparent",
         strict_reserved=read_flag(network, "strict_reserved", default=False),
+        learn_vteps=read_choice(network, "unknown_vtep", ("drop", "learn")) == "learn",
+        dscp=_dscp(network),
     )
+
+
+def _dscp(network: Network) -> int | None:
+    """RFC 2983: the pipe's own code point, or None where the inner one is copied out."""
+    mode = read_choice(network, "dscp", ("pipe", "uniform"))
+    text = network.options.get("outer_dscp", "0")
+    if not (text.isascii() and text.isdigit() and int(text) <= DSCP_MAX):
+        raise StateError(f"outer_dscp={text}: must be a number from 0 to {DSCP_MAX}")
+    if mode == "uniform" and "outer_dscp" in network.options:
+        raise StateError("outer_dscp is for dscp=pipe; with dscp=uniform the inner one is copied")
+    return None if mode == "uniform" else int(text)

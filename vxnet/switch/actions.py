@@ -20,6 +20,7 @@ __all__ = [
     "PortId",
     "Reply",
     "Send",
+    "Stranger",
     "SwitchEvent",
 ]
 
@@ -149,4 +150,12 @@ class Looped:
     other: PortId
 
 
-SwitchEvent = Learned | Moved | Forgotten | DuplicateIp | Looped
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A VTEP that is no peer of a network sends into it, and the network learns its VTEPs."""
+
+    vni: Vni
+    ip: Ip
+
+
+SwitchEvent = Learned | Moved | Forgotten | DuplicateIp | Looped | Stranger

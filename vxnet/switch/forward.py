@@ -98,6 +98,8 @@ class Switch:
             return _UNKNOWN_VNI
         remote = domain.peers.get(source_ip)
         if remote is None:
+            if domain.segment.learn_vteps:
+                domain.meet(source_ip, now)
             return _UNKNOWN_VTEP
         if reserved and domain.segment.strict_reserved:
             return _VXLAN_RESERVED

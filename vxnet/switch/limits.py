@@ -21,6 +21,7 @@ class Limits:
     events_max: int = 4_096  # waiting to be told
     news_per_s: float = 100.0  # of one port, once its burst is spent
     news_burst: float = 1_000.0
+    strangers_per_s: float = 10.0  # VTEPs that are no peers, of one network
 
     # flooding: broadcast, unknown and multicast frames; a super-frame counts as many
     flooded_per_port_per_s: float = 5_000.0

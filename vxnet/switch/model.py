@@ -29,6 +29,8 @@ class Segment:
     snoop_multicast: bool = True  # once a querier is seen, streams go only to who listens
     vlan_transparent: bool = False
     strict_reserved: bool = False
+    learn_vteps: bool = False  # a VTEP that is no peer becomes one when it sends
+    dscp: int | None = 0  # of the outer header (RFC 2983's pipe); None copies the inner one
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """One network on this host: its ports, its peers, its stations, and how they come and go."""
 
 from vxnet.errors import StateError
-from vxnet.switch.actions import Deliver, PortId, Send
+from vxnet.switch.actions import Deliver, PortId, Send, Stranger
 from vxnet.switch.admission import Admission
+from vxnet.switch.bucket import TokenBucket
 from vxnet.switch.flooding import Flooding
 from vxnet.switch.journal import Journal
 from vxnet.switch.limits import Limits
@@ -26,6 +27,8 @@ class Domain:
         self.admission = Admission(segment, limits, journal, on_block=self.flooding.rewire)
         self.fdb = self.admission.fdb
         self._limits = limits
+        self._journal = journal
+        self._meetings = TokenBucket(limits.strangers_per_s, limits.strangers_per_s)
         self._tunnels: dict[Vtep, RemotePeer] = {}  # to peers, and to where entries point
 
     def configure(self, segment: Segment) -> None:
@@ -122,6 +125,11 @@ class Domain:
             )
             for station in self.fdb
         ]
+
+    def meet(self, ip: Ip, now: float) -> None:
+        """A VTEP that is no peer has sent a frame: tell of it, now and then."""
+        if not self._journal.is_full and self._meetings.take(now):
+            self._journal.tell(Stranger(self.segment.vni, ip))
 
     # How that is done
 

@@ -1,4 +1,4 @@
-"""Congestion marks across a tunnel (RFC 6040): copied out, and brought back in by its table."""
+"""Traffic classes across a tunnel: copied out (RFC 2983), marks brought back in (RFC 6040)."""
 
 from struct import pack_into, unpack_from
 
@@ -43,13 +43,13 @@ _SHORTEST = _AT + 20
 
 
 def outer_tos(frame: Buffer) -> int:
-    """The mark of the packet within, for the outer header; 0 for what is not IP."""
+    """The class of the packet within, DSCP and mark, for the outer header; 0 for what is not IP."""
     if len(frame) < _SHORTEST:
         return 0
     if frame[12] == 0x08 and frame[13] == 0x00:
-        return frame[_AT + 1] & MASK
+        return frame[_AT + 1]
     if frame[12] == 0x86 and frame[13] == 0xDD:
-        return frame[_AT + 1] >> 4 & MASK
+        return (frame[_AT] & 0x0F) << 4 | frame[_AT + 1] >> 4
     return _behind_tags(frame)
 
 
@@ -61,8 +61,8 @@ def _behind_tags(frame: Buffer) -> int:
     if at + 2 > len(frame):
         return 0
     if ethertype == _IPV4:
-        return frame[at + 1] & MASK
-    return frame[at + 1] >> 4 & MASK if ethertype == _IPV6 else 0
+        return frame[at + 1]
+    return (frame[at] & 0x0F) << 4 | frame[at + 1] >> 4 if ethertype == _IPV6 else 0
 
 
 def decapsulate(frame: bytearray | memoryview, tos: int) -> bool:
