@@ -5,9 +5,25 @@ answer is what went wrong.
 """
 
 import ipaddress
-from typing import Any, Final, Protocol
+from typing import Any, Protocol, TypeVar
+
+import msgspec
 
 from vxnet.cnm.driver import About, Attachment, Scope
+from vxnet.cnm.libnetwork import (
+    ENABLE_IPV6,
+    GENERIC,
+    Activated,
+    Capabilities,
+    CreateEndpoint,
+    CreateNetwork,
+    EndpointNames,
+    Interface,
+    IpamData,
+    Join,
+    JoinAnswer,
+    NetworkNames,
+)
 from vxnet.cnm.model import Endpoint, IpAddress, Network, device_alias
 from vxnet.errors import HostError, StateError
 from vxnet.host.base import HostNetwork
@@ -15,7 +31,7 @@ from vxnet.wire.addr import format_mac
 
 __all__ = ["Plugin", "RemoteDriver"]
 
-GENERIC: Final = "com.docker.network.generic"
+T = TypeVar("T", bound=msgspec.Struct)
 
 
 class Plugin(Protocol):
@@ -67,56 +83,40 @@ class RemoteDriver:
 
     async def create_network(self, network: Network) -> None:
         await self._activate()
-        await self._call(
-            "CreateNetwork",
-            {
-                "NetworkID": network.id,
-                "Options": {
-                    GENERIC: network.options,
-                    "com.docker.network.enable_ipv6": bool(_pools(network, 6)),
-                },
-                "IPv4Data": _pools(network, 4),
-                "IPv6Data": _pools(network, 6),
-            },
-        )
+        ipv4, ipv6 = _pools(network, 4), _pools(network, 6)
+        options = {GENERIC: network.options, ENABLE_IPV6: bool(ipv6)}
+        await self._call("CreateNetwork", CreateNetwork(network.id, options, ipv4, ipv6))
 
     async def delete_network(self, network: Network) -> None:
-        await self._call("DeleteNetwork", {"NetworkID": network.id})
+        await self._call("DeleteNetwork", NetworkNames(network.id))
 
     async def create_endpoint(self, network: Network, endpoint: Endpoint) -> None:
         addresses = {address.version: str(address) for address in endpoint.addresses}
+        interface = Interface(addresses.get(4, ""), addresses.get(6, ""), format_mac(endpoint.mac))
         await self._call(
-            "CreateEndpoint",
-            {
-                **_names(network, endpoint),
-                "Interface": {
-                    "Address": addresses.get(4, ""),
-                    "AddressIPv6": addresses.get(6, ""),
-                    "MacAddress": format_mac(endpoint.mac),
-                },
-                "Options": {},
-            },
+            "CreateEndpoint", CreateEndpoint(network.id, endpoint.id, interface, options={})
         )
 
     async def delete_endpoint(self, network: Network, endpoint: Endpoint) -> None:
-        await self._call("DeleteEndpoint", _names(network, endpoint))
+        await self._call("DeleteEndpoint", EndpointNames(network.id, endpoint.id))
 
     async def join(self, network: Network, endpoint: Endpoint) -> Attachment:
         path = "" if endpoint.sandbox is None else endpoint.sandbox.path
-        answer = await self._call(
-            "Join", {**_names(network, endpoint), "SandboxKey": path, "Options": {}}
+        joined = await self._ask(
+            "Join", Join(network.id, endpoint.id, path, options={}), JoinAnswer
         )
-        source = (answer.get("InterfaceName") or {}).get("SrcName", "")
-        if not isinstance(source, str) or not source:
+        if joined.interface_name is None or not joined.interface_name.src_name:
             raise StateError(f"the plugin {self.name} named no device for {endpoint.name}")
-        gateways = tuple(
-            self._gateway(str(answer[key])) for key in ("Gateway", "GatewayIPv6") if answer.get(key)
+        gateways = (joined.gateway, joined.gateway_ipv6)
+        return Attachment(
+            joined.interface_name.src_name,
+            network.mtu,
+            tuple(self._gateway(text) for text in gateways if text),
         )
-        return Attachment(source, network.mtu, gateways)
 
     async def leave(self, network: Network, endpoint: Endpoint) -> None:
         """A plugin expects its device back on the host before it removes it."""
-        await self._call("Leave", _names(network, endpoint))
+        await self._call("Leave", EndpointNames(network.id, endpoint.id))
         if endpoint.sandbox is not None:
             await self._host.take_back(
                 endpoint.sandbox.path, endpoint.ifname, device_alias(endpoint.id)
@@ -131,19 +131,29 @@ class RemoteDriver:
     async def _activate(self) -> None:
         if self._active:
             return
-        implements = (await self._plugin.call("Plugin.Activate", {})).get("Implements") or []
-        if "NetworkDriver" not in implements:
+        said = self._read(await self._plugin.call("Plugin.Activate", {}), Activated)
+        if "NetworkDriver" not in (said.implements or ()):
             raise StateError(f"the plugin {self.name} is no network driver")
-        capabilities = await self._call("GetCapabilities", {})
-        if capabilities.get("Scope") == "global":
+        capabilities = await self._ask("GetCapabilities", None, Capabilities)
+        if capabilities.scope == "global":
             self.scope = Scope.GLOBAL
         self._active = True
 
-    async def _call(self, verb: str, body: dict[str, Any]) -> dict[str, Any]:
-        answer = await self._plugin.call(f"NetworkDriver.{verb}", body)
+    async def _call(self, verb: str, body: msgspec.Struct | None) -> dict[str, Any]:
+        message = {} if body is None else msgspec.to_builtins(body)
+        answer = await self._plugin.call(f"NetworkDriver.{verb}", message)
         if error := answer.get("Err"):
             raise StateError(f"the plugin {self.name} refuses {verb}: {error}")
         return answer
+
+    async def _ask(self, verb: str, body: msgspec.Struct | None, kind: type[T]) -> T:
+        return self._read(await self._call(verb, body), kind)
+
+    def _read(self, answer: dict[str, Any], kind: type[T]) -> T:
+        try:
+            return msgspec.convert(answer, kind)
+        except msgspec.ValidationError as error:
+            raise StateError(f"the plugin {self.name} answered wrongly: {error}") from None
 
     def _gateway(self, text: str) -> IpAddress:
         try:
@@ -152,20 +162,14 @@ class RemoteDriver:
             raise StateError(f"the plugin {self.name} gave {text!r} as a gateway") from None
 
 
-def _names(network: Network, endpoint: Endpoint) -> dict[str, Any]:
-    return {"NetworkID": network.id, "EndpointID": endpoint.id}
-
-
-def _pools(network: Network, version: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "AddressSpace": "vxnet",
-            "Pool": str(subnet.prefix),
-            "Gateway": ""
-            if subnet.gateway is None
-            else f"{subnet.gateway}/{subnet.prefix.prefixlen}",
-            "AuxAddresses": {},
-        }
+def _pools(network: Network, version: int) -> tuple[IpamData, ...]:
+    return tuple(
+        IpamData(
+            "vxnet",
+            str(subnet.prefix),
+            "" if subnet.gateway is None else f"{subnet.gateway}/{subnet.prefix.prefixlen}",
+            {},
+        )
         for subnet in network.subnets
         if subnet.prefix.version == version
-    ]
+    )
