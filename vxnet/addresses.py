@@ -5,6 +5,7 @@ import ipaddress
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from vxnet.cnm.claims import LeaseRow, RequestRow, network_of_key, read_row
@@ -19,6 +20,8 @@ from vxnet.pools import Pools, address_of, number_of
 __all__ = ["Addresses", "Lease"]
 
 ANSWER_WITHIN_S: Final = 1.0
+TRIES: Final = 4
+"""How many addresses of a part of a subnet are tried; another host may be asked for each."""
 EAGER_MEMBERS_MAX: Final = 64
 """With more members, parts are handed on when they are asked for, not when a network is made."""
 
@@ -78,6 +81,38 @@ class Addresses:
         for prefix, _ in self._pools.open(network):
             await self._pools.settle((network.id, prefix))
         return tuple(found)
+
+    async def lease(
+        self,
+        network: Network,
+        prefix: IpNetwork,
+        holder: str,
+        wanted: IpAddress | None = None,
+        within: IpNetwork | None = None,
+    ) -> IpInterface:
+        """One address of one subnet: the wanted one, or any, or any in a part of the subnet.
+
+        Asks other hosts as `allocate` does. Raises StateError.
+        """
+        pool = next(pool for subnet, pool in self._pools.open(network) if subnet == prefix)
+        numbers: list[int | None] = [None]
+        if wanted is not None:
+            numbers = [number_of(prefix, place_address(network, wanted).ip)]
+        elif within is not None:
+            first = number_of(prefix, within.network_address)
+            numbers = list(islice(pool.candidates(first, first + within.num_addresses - 1), TRIES))
+            if not numbers:
+                raise StateError(f"no address of {within} is free in network {network.name}")
+        while True:
+            number = numbers.pop(0)
+            try:
+                got = await self._one(network, prefix, pool, number, holder)
+            except StateError:
+                if not numbers:
+                    raise
+            else:
+                await self._pools.settle((network.id, prefix))
+                return _interface(prefix, got)
 
     async def resume(self, network: Network, endpoint: Endpoint) -> None:
         """Hold again what an endpoint had before a restart."""

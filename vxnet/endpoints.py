@@ -17,10 +17,12 @@ from vxnet.cnm.model import (
     EndpointId,
     EndpointState,
     IpAddress,
+    IpInterface,
     Network,
     PublishedPort,
     Sandbox,
     derive_mac,
+    device_name,
 )
 from vxnet.errors import StateError
 from vxnet.host.base import HostNetwork
@@ -46,6 +48,9 @@ class EndpointRequest:
     mac: Mac | None = None
     published: tuple[PublishedPort, ...] = ()
     priority: int = 0
+    id: EndpointId | None = None
+    leased: tuple[IpInterface, ...] | None = None
+    """Addresses that whoever asks holds already; then none is handed out."""
 
 
 class Endpoints:
@@ -138,6 +143,63 @@ class Endpoints:
             self._registry.absent.discard(endpoint.id)
             return await self._plumbing.part(endpoint)
 
+    async def lend(self, name: str, sandbox: Sandbox) -> str:
+        """Make an endpoint's device for another to put into the sandbox; returns what it is here.
+
+        Once it was lent, asking again changes nothing.
+        """
+        async with self._verb:
+            endpoint = self.get(name)
+            if endpoint.state is EndpointState.JOINED and endpoint.sandbox == sandbox:
+                return device_name(endpoint.id)
+            if transition(endpoint.state, Verb.JOIN) is None:
+                where = endpoint.sandbox or "another step of its life"
+                raise StateError(f"endpoint {endpoint.name} is in {where}; leave it first")
+            self._check_addresses(endpoint)
+            joining = replace(endpoint, sandbox=sandbox, ifname="", lent=True)
+            await self._registry.keep(joining, EndpointState.JOINING)
+            try:
+                device = await self._plumbing.lend(joining)
+                if device is None:
+                    raise StateError(f"endpoint {endpoint.name} has no device to lend")
+                await self._registry.keep(joining, EndpointState.JOINED)
+            except BaseException:
+                await self._registry.keep(endpoint, endpoint.state)
+                raise
+            return device
+
+    async def settle(self, name: str) -> Endpoint | None:
+        """Look after a device that was lent from now on; None while it has not arrived."""
+        async with self._verb:
+            endpoint = self.get(name)
+            if endpoint.ifname or not endpoint.lent or endpoint.state is not EndpointState.JOINED:
+                return endpoint
+            return await self._plumbing.settle(endpoint)
+
+    async def take_back(self, name: str) -> Endpoint:
+        """An endpoint that was lent leaves; its device is taken out of the sandbox by another."""
+        async with self._verb:
+            endpoint = self.get(name)
+            if transition(endpoint.state, Verb.LEAVE) is None:
+                return endpoint
+            self._registry.absent.discard(endpoint.id)
+            return await self._plumbing.take_back(endpoint)
+
+    async def publish(self, name: str, ports: tuple[PublishedPort, ...]) -> Endpoint:
+        """Note which ports of the host lead to an endpoint."""
+        async with self._verb:
+            endpoint = self.get(name)
+            return await self._registry.keep(replace(endpoint, published=ports), endpoint.state)
+
+    async def rename(self, name: str, wanted: str) -> None:
+        """Call an endpoint otherwise. Raises StateError where the name is taken."""
+        check_name("endpoint", wanted)
+        async with self._verb:
+            endpoint = self.get(name)
+            if any(e.name == wanted and e.id != endpoint.id for e in self):
+                raise StateError(f"this host already has an endpoint {wanted}")
+            await self._registry.keep(replace(endpoint, name=wanted), endpoint.state)
+
     async def remove(self, name: str) -> Endpoint:
         """Remove an endpoint, from its sandbox too."""
         async with self._verb:
@@ -156,8 +218,10 @@ class Endpoints:
         """An endpoint with addresses and no device, saved as one that nobody was told of yet."""
         network = self._networks.get(request.network)
         endpoint = replace(self._plan(network, request), sandbox=sandbox, ifname=ifname)
-        addresses = await self._addresses.allocate(network, request.addresses, endpoint.name)
-        undo.push_async_callback(self._addresses.release, network.id, addresses)
+        addresses = request.leased
+        if addresses is None:
+            addresses = await self._addresses.allocate(network, request.addresses, endpoint.name)
+            undo.push_async_callback(self._addresses.release, network.id, addresses)
         endpoint = replace(endpoint, addresses=addresses)
         endpoint = await self._registry.keep(endpoint, EndpointState.CREATING)
         undo.push_async_callback(self._registry.drop, endpoint.id)
@@ -174,7 +238,7 @@ class Endpoints:
             raise
 
     def _plan(self, network: Network, request: EndpointRequest) -> Endpoint:
-        endpoint_id = EndpointId(f"{self._random.getrandbits(128):032x}")
+        endpoint_id = request.id or EndpointId(f"{self._random.getrandbits(128):032x}")
         name = request.name or endpoint_id[:ID_DIGITS_SHOWN]
         check_name("endpoint", name)
         if any(e.name == name for e in self):

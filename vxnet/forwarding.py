@@ -45,6 +45,7 @@ class _Station:
     port: PortId
     ips: tuple[Ip, ...]
     assigned: bool
+    told: bool = True  # False: every host has one of it, so that none tells the others
 
 
 class Forwarding:
@@ -104,6 +105,10 @@ class Forwarding:
                 self.withdraw(vni, mac)
         self._datapath.remove_port(port)
 
+    def keep(self, vni: Vni, mac: Mac, ips: tuple[Ip, ...], port: PortId) -> None:
+        """Have a station here that every host has one of, so that no other is told."""
+        self._stations[vni, mac] = _Station(port, ips, assigned=True, told=False)
+
     def announce(self, vni: Vni, mac: Mac, ips: tuple[Ip, ...], port: PortId) -> None:
         """Tell every host that this station is here. Raises what the control plane's does."""
         moved = any(e.mac == mac and not self._is_own(e) for e in self._control.entries(vni))
@@ -112,7 +117,8 @@ class Forwarding:
 
     def withdraw(self, vni: Vni, mac: Mac) -> None:
         """Tell every host that this station is gone."""
-        if self._stations.pop((vni, mac), None) is not None:
+        station = self._stations.pop((vni, mac), None)
+        if station is not None and station.told:
             self._control.withdraw(vni, mac)
 
     def peers(self, vni: Vni) -> dict[NodeId, Vtep]:
@@ -128,11 +134,12 @@ class Forwarding:
         held = {(row.vni, row.mac): row for row in rows if row.source == "control"}
         here = {(row.vni, row.mac) for row in rows if row.port is not None}
         stations = {key for key, station in self._stations.items() if station.assigned}
+        told = {key for key, station in self._stations.items() if station.told}
         return [
             *(f"{_name(key)} is attached here and missing" for key in stations - here),
             *(
                 f"{_name(key)} is attached here and gossip does not know"
-                for key in stations - own - wanted.keys()
+                for key in (stations & told) - own - wanted.keys()
             ),
             *(
                 f"{_name(key)} is not here, and gossip says it is"
@@ -200,7 +207,9 @@ class Forwarding:
         station = self._stations.get((vni, mac))
         if station is None:
             station = _Station(port, (), assigned=False)
-        elif not moved and station.port == port and (ip is None or ip in station.ips):
+        elif not station.told or (
+            not moved and station.port == port and (ip is None or ip in station.ips)
+        ):
             return
         station.port = port
         if ip is not None and ip not in station.ips:

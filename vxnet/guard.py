@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
 from vxnet.cnm.model import Endpoint, EndpointState
@@ -79,9 +80,11 @@ class Guard:
         interface = self._plumbing.interface_of(endpoint.id)
         if interface is None or current.sandbox is None or endpoint.id in self._registry.absent:
             return []
-        if not await self._plumbing.is_there(current) or not await self._plumbing.is_in_place(
-            current
-        ):
+        located = (
+            await self._plumbing.locate(current) if await self._plumbing.is_there(current) else None
+        )
+        if located is None:
             await self._recoverer.rejoin(current)
             return ["device"]
+        interface = replace(interface, name=located.ifname)
         return await self._host.restore(current.sandbox.path, interface)

@@ -34,6 +34,8 @@ class Plumbing:
         self._host = host
         self._watch = watch
         self._interfaces: dict[EndpointId, Interface] = {}
+        self._lent: dict[EndpointId, Interface] = {}
+        """Of devices that are on their way into a sandbox by another's hand."""
 
     def interface_of(self, endpoint: EndpointId) -> Interface | None:
         """What the endpoint's device shall be in its sandbox; None where it is in none."""
@@ -67,6 +69,44 @@ class Plumbing:
             await self.unmake(endpoint)
             raise
 
+    async def lend(self, endpoint: Endpoint) -> str | None:
+        """Make the endpoint's device for another to put into the sandbox; returns what it is here.
+
+        After an error there is no device left.
+        """
+        network = self.network_of(endpoint)
+        driver = self._networks.driver(network)
+        try:
+            await driver.create_endpoint(network, endpoint)
+            attachment = await driver.join(network, endpoint)
+            if attachment.device is not None:
+                self._lent[endpoint.id] = _interface(endpoint, attachment)
+                await self._host.prepare(attachment.device, self._lent[endpoint.id])
+        except BaseException:
+            await self.unmake(endpoint)
+            raise
+        return attachment.device
+
+    async def settle(self, endpoint: Endpoint) -> Endpoint | None:
+        """Look after a device that was lent from now on; None while it has not arrived."""
+        located = await self.locate(endpoint)
+        lent = self._lent.get(endpoint.id)
+        if located is not None and lent is not None:
+            located = await self._registry.keep(located, located.state)
+            await self._watch_over(located, replace(lent, name=located.ifname))
+            self._lent.pop(endpoint.id, None)
+        return located
+
+    async def take_back(self, endpoint: Endpoint) -> Endpoint:
+        """Stop the traffic of an endpoint whose device another takes out of the sandbox."""
+        endpoint = await self._registry.keep(endpoint, EndpointState.LEAVING)
+        self._interfaces.pop(endpoint.id, None)
+        self._lent.pop(endpoint.id, None)
+        network = self.network_of(endpoint)
+        await self._networks.driver(network).leave(network, endpoint)
+        endpoint = replace(endpoint, sandbox=None, ifname="", published=())
+        return await self._registry.keep(endpoint, EndpointState.CREATED)
+
     async def adopt(self, endpoint: Endpoint) -> None:
         """Take up a device that is in its sandbox already, and let the traffic flow."""
         network = self.network_of(endpoint)
@@ -78,16 +118,23 @@ class Plumbing:
             await self._host.restore(endpoint.sandbox.path, interface)
             await self._watch_over(endpoint, interface)
 
-    async def is_in_place(self, endpoint: Endpoint) -> bool:
-        """Whether the endpoint's device is in its sandbox. Raises StateError without a sandbox."""
+    async def locate(self, endpoint: Endpoint) -> Endpoint | None:
+        """The endpoint with its device's name in the sandbox; None where the device is not there.
+
+        Raises StateError where the sandbox is gone.
+        """
         if endpoint.sandbox is None:
-            return False
-        alias = device_alias(endpoint.id)
-        return await self._host.has(endpoint.sandbox.path, endpoint.ifname, alias)
+            return None
+        path, alias = endpoint.sandbox.path, device_alias(endpoint.id)
+        if endpoint.lent:
+            name = await self._host.find(path, alias)
+            return None if name is None else replace(endpoint, ifname=name)
+        return endpoint if await self._host.has(path, endpoint.ifname, alias) else None
 
     async def unmake(self, endpoint: Endpoint) -> None:
         """Stop the traffic and remove the device, wherever it is and whoever made it."""
         self._interfaces.pop(endpoint.id, None)
+        self._lent.pop(endpoint.id, None)
         network = self._networks.by_id(endpoint.network)
         if network is not None:
             driver = self._networks.driver(network)
@@ -135,7 +182,7 @@ def _interface(endpoint: Endpoint, attachment: Attachment) -> Interface:
         endpoint.mac if attachment.own_mac else None,
         attachment.mtu,
         endpoint.addresses,
-        attachment.gateways,
+        () if endpoint.lent else attachment.gateways,  # routes are set by whoever moves it
         attachment.gso_max_bytes,
         alias=device_alias(endpoint.id),
         on_link_default=attachment.on_link_default,

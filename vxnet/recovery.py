@@ -103,11 +103,17 @@ class Recoverer:
                 f"endpoint {endpoint.name} waits for its sandbox, {endpoint.sandbox}, to come back"
             )
         self._registry.absent.discard(endpoint.id)
-        if await self._plumbing.is_in_place(endpoint):
-            await self._plumbing.adopt(endpoint)
-        else:
-            await self._plumbing.unmake(endpoint)
-            await self._plumbing.join(endpoint)
+        located = await self._plumbing.locate(endpoint)
+        if located is not None:
+            await self._plumbing.adopt(await self._registry.keep(located, located.state))
+            return
+        await self._plumbing.unmake(endpoint)
+        if not endpoint.ifname:
+            raise StateError(
+                f"the device of endpoint {endpoint.name} is not in {endpoint.sandbox}, "
+                "and nobody knows what it was called there; start the container anew"
+            )
+        await self._plumbing.join(endpoint)
 
     async def _follow(self, before: Network, now: Network) -> None:
         """A network's settings changed: its endpoints here are made anew under those.

@@ -110,6 +110,15 @@ class Pool:
         self.holds[found] = Hold(holder, now_ms)
         return found
 
+    def candidates(self, first: int, last: int) -> Iterator[int]:
+        """What of a part of the subnet nobody here holds: this host's own first."""
+        first, last = max(first, self.first), min(last, self.last)
+        for own in (True, False):
+            for number in range(first, last + 1):
+                held = number in self.holds or number in self.reserved
+                if not held and (self.ring.owner_of(number) == self.me) is own:
+                    yield number
+
     def resume(self, address: int, holder: str, since_ms: int) -> None:
         """An endpoint from before a restart has this address."""
         self.holds[address] = Hold(holder, since_ms)

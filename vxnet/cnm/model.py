@@ -108,10 +108,18 @@ class PublishedPort:
 
     host_port: int
     port: int
-    protocol: str = "tcp"  # tcp or udp
+    protocol: str = "tcp"  # tcp, udp or sctp
+    host_ip: IpAddress | None = None  # None: any of the host's
 
     def __str__(self) -> str:
-        return f"{self.host_port}:{self.port}/{self.protocol}"
+        ports = f"{self.host_port}:{self.port}/{self.protocol}"
+        match self.host_ip:
+            case None:
+                return ports
+            case ipaddress.IPv6Address():
+                return f"[{self.host_ip}]:{ports}"
+            case _:
+                return f"{self.host_ip}:{ports}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +137,8 @@ class Endpoint:
     created_ms: int = 0
     published: tuple[PublishedPort, ...] = ()
     priority: int = 0  # the sandbox's way out leads through the endpoint with the highest
+    lent: bool = False  # another (Docker) puts its device into the sandbox, and names it there
+    anycast: bool = False  # every host has one of it, so that none tells the others
 
     @property
     def ips(self) -> tuple[Ip, ...]:

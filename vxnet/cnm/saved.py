@@ -1,6 +1,7 @@
 """An endpoint as it is kept on disk: text that a person can read, fields only ever appended."""
 
 import ipaddress
+from itertools import chain, repeat
 
 import msgspec
 
@@ -31,6 +32,9 @@ class _Saved(msgspec.Struct, frozen=True):
     created_ms: int
     published: tuple[tuple[int, int, str], ...] = ()
     priority: int = 0
+    published_at: tuple[str, ...] = ()
+    """The host's address of each published port; "": any."""
+    lent: bool = False
 
 
 def write_endpoint(endpoint: Endpoint) -> bytes:
@@ -49,6 +53,8 @@ def write_endpoint(endpoint: Endpoint) -> bytes:
             created_ms=endpoint.created_ms,
             published=tuple((p.host_port, p.port, p.protocol) for p in endpoint.published),
             priority=endpoint.priority,
+            published_at=tuple(str(p.host_ip or "") for p in endpoint.published),
+            lent=endpoint.lent,
         )
     )
 
@@ -67,8 +73,14 @@ def read_endpoint(value: bytes) -> Endpoint:
             sandbox=None if saved.sandbox is None else Sandbox(*saved.sandbox),
             ifname=saved.ifname,
             created_ms=saved.created_ms,
-            published=tuple(PublishedPort(*port) for port in saved.published),
+            published=tuple(
+                PublishedPort(port[0], port[1], port[2], ipaddress.ip_address(at) if at else None)
+                for port, at in zip(
+                    saved.published, chain(saved.published_at, repeat("")), strict=False
+                )
+            ),
             priority=saved.priority,
+            lent=saved.lent,
         )
     except (msgspec.DecodeError, VxnetError) as error:
         raise ValueError(str(error)) from None

@@ -124,7 +124,10 @@ class OverlayDriver:
         plug = self._plugs.get(endpoint.id)
         if plug is None:
             raise StateError(f"endpoint {endpoint.name} has no device on this host")
-        self._forwarding.announce(plug.vni, endpoint.mac, endpoint.ips, plug.port)
+        if endpoint.anycast:
+            self._forwarding.keep(plug.vni, endpoint.mac, endpoint.ips, plug.port)
+        else:
+            self._forwarding.announce(plug.vni, endpoint.mac, endpoint.ips, plug.port)
         return Attachment(
             plug.link.name,
             network.mtu,

@@ -75,6 +75,10 @@ class HostNetwork(Protocol):
         """Whether a sandbox holds a device of this name that carries this alias."""
         ...
 
+    async def find(self, path: str, alias: str) -> str | None:
+        """What the device that carries this alias is called in a sandbox; None: it is not there."""
+        ...
+
     async def remove(self, path: str | None, name: str, alias: str) -> None:
         """Remove a device from a sandbox, if it carries this alias, or from the host (None).
 
@@ -92,6 +96,10 @@ class HostNetwork(Protocol):
 
     async def restore(self, path: str, interface: Interface) -> list[str]:
         """Put a device in a sandbox right (MTU, MAC, addresses, up); returns what was not."""
+        ...
+
+    async def prepare(self, device: str, interface: Interface) -> None:
+        """Make a device of this host ready for another to move: all but its name and addresses."""
         ...
 
     async def place(self, device: str, path: str, interface: Interface) -> None:

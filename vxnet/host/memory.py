@@ -18,6 +18,7 @@ class MemoryHost:
         self.sandboxes: dict[str, dict[str, Interface]] = {}
         self.known_prefixes: list[IpNetwork] = []
         self.refusal: HostError | None = None
+        self.prepared: dict[str, Interface] = {}
         self._placed: dict[str, tuple[str, str]] = {}
         self._underlay = underlay or Underlay("under0", 1500)
 
@@ -46,6 +47,10 @@ class MemoryHost:
         interface = self.sandboxes[path].get(name)
         return interface is not None and interface.alias == alias
 
+    async def find(self, path: str, alias: str) -> str | None:
+        await self.check_sandbox(path)
+        return next((n for n, i in self.sandboxes[path].items() if i.alias == alias), None)
+
     async def remove(self, path: str | None, name: str, alias: str) -> None:
         if path is not None and path in self.sandboxes:
             interface = self.sandboxes[path].get(name)
@@ -65,6 +70,10 @@ class MemoryHost:
             return []
         self.sandboxes[path][interface.name] = interface
         return ["device"]
+
+    async def prepare(self, device: str, interface: Interface) -> None:
+        self._refuse()
+        self.prepared[device] = interface
 
     async def place(self, device: str, path: str, interface: Interface) -> None:
         await self.check_sandbox(path)

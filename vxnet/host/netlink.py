@@ -59,6 +59,9 @@ class NetlinkHost:
     async def has(self, path: str, name: str, alias: str) -> bool:
         return await run_inside(path, lambda: _alias_of(path, name) == alias)
 
+    async def find(self, path: str, alias: str) -> str | None:
+        return await run_inside(path, partial(_find, path, alias))
+
     async def remove(self, path: str | None, name: str, alias: str) -> None:
         with suppress(StateError):  # a sandbox that is gone took the device along
             # On the host the name is ours alone; in a sandbox somebody else may have taken it.
@@ -76,6 +79,9 @@ class NetlinkHost:
 
     async def restore(self, path: str, interface: Interface) -> list[str]:
         return await run_inside(path, partial(_restore, path, interface))
+
+    async def prepare(self, device: str, interface: Interface) -> None:
+        await run_inside(None, partial(_prepare, device, interface))
 
     async def place(self, device: str, path: str, interface: Interface) -> None:
         await run_inside(path, lambda: _check_free(path, interface))
@@ -160,6 +166,15 @@ def _alias_of(where: str, name: str) -> str | None:
         return alias.rpartition(" ")[0]
 
 
+def _find(where: str, alias: str) -> str | None:
+    with netlink(f"{where} cannot be looked into") as socket:
+        for link in socket.get_links():
+            if (link.get("IFLA_IFALIAS") or "").rpartition(" ")[0] == alias:
+                name: str = link.get("IFLA_IFNAME")
+                return name
+    return None
+
+
 def _remove(where: str, name: str, aliases: set[str]) -> None:
     if _alias_of(where, name) in aliases:
         with netlink(f"{name} cannot be removed from {where}") as socket:
@@ -183,23 +198,34 @@ def _give_back(path: str, name: str, alias: str, pid: int) -> None:
 
 
 def _move(device: str, path: str, interface: Interface) -> None:
-    """Set what only this side may set, and hand the device over. Runs in our namespace."""
+    """Hand the device over as it shall be. Runs in our namespace."""
     with open_namespace(path) as fd, netlink(f"{device} cannot be moved to {path}") as socket:
-        index = index_of(socket, device)
-        if index is None:
-            raise HostError(f"the device {device} is gone; somebody removed it")
-        settings: dict[str, Any] = {}
-        if interface.mtu:
-            settings["mtu"] = interface.mtu
-        if interface.mac is not None:
-            settings["address"] = format_mac(interface.mac)
-        if interface.alias:
-            # What it was called here comes after the alias, so that it can be called so again.
-            settings["ifalias"] = f"{interface.alias} {device}"
-        if interface.gso_max_bytes is not None:
-            settings["gso_max_size"] = interface.gso_max_bytes
-        socket.link("set", index=index, **settings)
+        index = _dress(socket, device, interface)
         socket.link("set", index=index, net_ns_fd=fd)
+
+
+def _prepare(device: str, interface: Interface) -> None:
+    with netlink(f"{device} cannot be prepared") as socket:
+        _dress(socket, device, interface)
+
+
+def _dress(socket: Any, device: str, interface: Interface) -> int:
+    """Set what only this side may set; returns the device's number. Runs in our namespace."""
+    index = index_of(socket, device)
+    if index is None:
+        raise HostError(f"the device {device} is gone; somebody removed it")
+    settings: dict[str, Any] = {}
+    if interface.mtu:
+        settings["mtu"] = interface.mtu
+    if interface.mac is not None:
+        settings["address"] = format_mac(interface.mac)
+    if interface.alias:
+        # What it was called here comes after the alias, so that it can be called so again.
+        settings["ifalias"] = f"{interface.alias} {device}"
+    if interface.gso_max_bytes is not None:
+        settings["gso_max_size"] = interface.gso_max_bytes
+    socket.link("set", index=index, **settings)
+    return index
 
 
 def _settle(device: str, path: str, interface: Interface) -> None:
