@@ -168,6 +168,14 @@ class DockerSettings(Struct, frozen=True, kw_only=True):
 
     enabled: Switch = False
     """Serve Docker."""
+    socket: AbsolutePath = "/run/docker/plugins/vxnet.sock"
+    """Where dockerd asks; the file's name is the driver's."""
+    spec: OptionalPath = ""
+    """A file that says where the socket is, like "/etc/docker/plugins/vxnet.spec"; `""`: none."""
+    api: OptionalPath = "/run/docker.sock"
+    """Docker's own API, asked what its networks and containers are called; `""`: never."""
+    scope: Annotated[Literal["local", "global"], _kind('"local" or "global"')] = "local"
+    """"global" in a managed plugin of a swarm, whose manager makes the networks."""
 
 
 class MetricsSettings(Struct, frozen=True, kw_only=True):

@@ -51,6 +51,7 @@ class EndpointRequest:
     id: EndpointId | None = None
     leased: tuple[IpInterface, ...] | None = None
     """Addresses that whoever asks holds already; then none is handed out."""
+    lent: bool = False
 
 
 class Endpoints:
@@ -267,6 +268,7 @@ class Endpoints:
             created_ms=self._now_ms(),
             published=request.published,
             priority=request.priority,
+            lent=request.lent,
         )
 
     def _check_addresses(self, endpoint: Endpoint) -> None:

@@ -42,6 +42,8 @@ class NetworkRequest:
     vni: int | None = None
     mtu: int | None = None
     options: dict[str, str] = field(default_factory=dict)
+    foreign_addresses: bool = False
+    """Somebody else hands out its addresses (Docker's swarm), so it has no subnets."""
 
 
 class Networks:
@@ -176,7 +178,7 @@ class Networks:
             raise StateError(f"a {driver.name} network has no VNI; leave out --vni")
         _check_apart(request.subnets)
         subnets = request.subnets
-        if not subnets:
+        if not subnets and not request.foreign_addresses:
             known = [subnet.prefix for network in self for subnet in network.subnets]
             subnets = choose_subnets(request.name, [*known, *await self._host.prefixes()])
         network = Network(

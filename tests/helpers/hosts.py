@@ -87,13 +87,13 @@ class ImaginedHost:
         )
         drivers = DriverChooser([self.overlay, NoneDriver(), HostDriver(self.host)])
         self.table = NetworkTable(self.control, self.store, drivers)
-        self.pools = Pools(self.control, self.store, self.table.by_id, self._now)
-        self.addresses = Addresses(self.pools, self.control, self._now)
+        self.pools = Pools(self.control, self.store, self.table.by_id, self.clock)
+        self.addresses = Addresses(self.pools, self.control, self.clock)
         self.convergence = Convergence(
             self.table,
             self.control,
             self.addresses,
-            now_ms=self._now,
+            now_ms=self.clock,
             random=Random(f"{number} {seed}"),
         )
         self.networks = Networks(
@@ -102,7 +102,7 @@ class ImaginedHost:
             self.forwarding,
             self.addresses,
             self.host,
-            now_ms=self._now,
+            now_ms=self.clock,
         )
         self.registry = Registry(self.store)
         self.watch = MemoryWatch()
@@ -115,7 +115,7 @@ class ImaginedHost:
             self.registry,
             plumbing,
             self.host,
-            now_ms=self._now,
+            now_ms=self.clock,
             random=Random(f"{number} {seed}"),
         )
         self.guard = Guard(self.table, self.registry, plumbing, self.recoverer, self.host)
@@ -157,7 +157,7 @@ class ImaginedHost:
         assert port is not None
         return port
 
-    def _now(self) -> int:
+    def clock(self) -> int:
         return self.now_ms
 
     async def _open_link(self, path: str | None, name: str) -> ImaginedLink:

@@ -1,9 +1,6 @@
 """The control API: HTTP and JSON on a Unix socket that only root and its group may use."""
 
 import logging
-import os
-import socket
-import stat
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -16,10 +13,10 @@ from vxnet.api.model import (
 )
 from vxnet.api.routes import Handler, Route
 from vxnet.errors import HostError, StateError, VxnetError
+from vxnet.host.unix import listen
 
 __all__ = ["ApiServer"]
 
-SOCKET_MODE: Final = 0o660
 BODY_BYTES_MAX: Final = 1 << 20
 STATUS: Final = {StateError: 409, HostError: 500}
 """Everything else that is a VxnetError is a request that says something unreadable: 400."""
@@ -43,7 +40,7 @@ class ApiServer:
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         try:
-            await web.SockSite(runner, _listen(self._path)).start()
+            await web.SockSite(runner, listen(self._path, "node.socket")).start()
         except BaseException:
             await runner.cleanup()
             raise
@@ -84,46 +81,3 @@ async def _tell_errors(request: web.Request, handler: Handler) -> web.StreamResp
     except Exception:
         _log.exception("a request met a fault", {"method": request.method, "path": request.path})
         return _json(ErrorView("the daemon met a fault of its own; its log has the details"), 500)
-
-
-def _listen(path: Path) -> socket.socket:
-    """A listening socket at this path. What a dead daemon left there is replaced."""
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        _clear(path)
-        mask = os.umask(0o777 & ~SOCKET_MODE)
-        try:
-            listener.bind(str(path))
-        finally:
-            os.umask(mask)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        raise HostError(
-            f"the socket {path} cannot be made: {error.strerror or error}; "
-            "choose another node.socket"
-        ) from None
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _clear(path: Path) -> None:
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(mode):
-        raise HostError(f"{path} is there and is not a socket; choose another node.socket")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-        except BlockingIOError:
-            pass  # its queue is full, so somebody listens
-    raise HostError(f"another daemon answers on {path}; stop it, or choose another node.socket")

@@ -28,6 +28,16 @@ from vxnet.convergence import Convergence
 from vxnet.daemon.journal import Journal
 from vxnet.datapath.base import Datapath, Peer
 from vxnet.datapath.select import select
+from vxnet.docker.driver import DockerDriver
+from vxnet.docker.endpoints import DockerEndpoints
+from vxnet.docker.engine import Engine
+from vxnet.docker.gateways import PREFIX as GATEWAY_PREFIX
+from vxnet.docker.gateways import Gateways
+from vxnet.docker.ipam import IpamDriver
+from vxnet.docker.ledger import Ledger
+from vxnet.docker.networks import DockerNetworks
+from vxnet.docker.server import PluginServer, calls
+from vxnet.docker.steward import Steward
 from vxnet.drivers.bridge import BridgeDriver
 from vxnet.drivers.chooser import DriverChooser
 from vxnet.drivers.host import HostDriver
@@ -40,8 +50,8 @@ from vxnet.endpoints import Endpoints
 from vxnet.errors import HostError, VxnetError
 from vxnet.forwarding import Forwarding
 from vxnet.guard import Guard
-from vxnet.host.base import HostNetwork, Underlay
-from vxnet.host.firewall import NftFirewall
+from vxnet.host.base import HostNetwork, Store, Underlay
+from vxnet.host.firewall import DockerForwardPass, NftFirewall
 from vxnet.host.links import NetlinkLinks
 from vxnet.host.namespace import run_inside
 from vxnet.host.netlink import NetlinkHost
@@ -81,6 +91,7 @@ class Daemon:
     guard: Guard
     bridge: BridgeDriver
     pools: Pools
+    steward: Steward | None
 
     async def apply(self, settings: Settings, changed: AbstractSet[str]) -> None:
         """Take over what may change while running."""
@@ -198,11 +209,26 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     await pools.load()
     await networks.load()
     await _ensure_networks(settings, networks, forwarding)
-    stack.push_async_callback(overlay.close, keep_devices=settings.node.keep_devices)
+    # Docker's containers have no other device, so theirs stay for the next daemon.
+    keep_devices = settings.node.keep_devices or settings.docker.enabled
+    stack.push_async_callback(overlay.close, keep_devices=keep_devices)
     stack.callback(watch.close)
     await watch.start()
     await sandboxes.load()
     await recoverer.load(_report)
+    steward = None
+    if settings.docker.enabled:
+        gateways = Gateways(
+            overlay,
+            host,
+            links,
+            NftFirewall(f"{_table_name(settings.node.name)}_docker"),
+            DockerForwardPass(GATEWAY_PREFIX),
+            lambda: endpoints,
+        )
+        steward = await _serve_docker(
+            settings, stack, store, networks, endpoints, addresses, host, gateways
+        )
     stack.push_async_callback(api.close)
     await api.start()
     return Daemon(
@@ -217,7 +243,41 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         guard,
         bridge,
         pools,
+        steward,
     )
+
+
+async def _serve_docker(
+    settings: Settings,
+    stack: AsyncExitStack,
+    store: Store,
+    networks: Networks,
+    endpoints: Endpoints,
+    addresses: Addresses,
+    host: HostNetwork,
+    gateways: Gateways,
+) -> Steward:
+    """The plugin, answering; what Docker made before is taken up already."""
+    wanted = settings.docker
+    engine = Engine(wanted.api) if wanted.api else None
+    ledger = Ledger(store)
+    await ledger.load()
+    docker_networks = DockerNetworks(
+        ledger, networks, addresses, swarm=wanted.scope == "global", named=engine is not None
+    )
+    docker_endpoints = DockerEndpoints(ledger, endpoints, addresses, host)
+    driver = DockerDriver(docker_networks, docker_endpoints, gateways, wanted.scope)
+    ipam = IpamDriver(ledger, docker_networks, docker_endpoints, networks, addresses, host, _now_ms)
+    steward = Steward(
+        ledger, docker_networks, docker_endpoints, endpoints, driver, gateways, engine, _now_ms
+    )
+    stack.push_async_callback(gateways.close_all)
+    await driver.resume()
+    spec = Path(wanted.spec) if wanted.spec else None
+    server = PluginServer(Path(wanted.socket), spec, calls(driver, ipam))
+    stack.push_async_callback(server.close)
+    await server.start()
+    return steward
 
 
 async def _underlay(settings: Settings, host: NetlinkHost) -> Underlay:

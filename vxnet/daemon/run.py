@@ -52,6 +52,8 @@ async def _serve(path: Path, settings: Settings) -> None:
                 tasks.create_task(_tend(daemon)),
                 tasks.create_task(_reload(path, settings, daemon, reload)),
             ]
+            if daemon.steward is not None:
+                work.append(tasks.create_task(daemon.steward.run(_report)))
             _log.info(
                 "ready",
                 {

@@ -1,12 +1,12 @@
 """The bridge driver: endpoints of one host on a kernel bridge, a way out, published ports."""
 
 import ipaddress
-from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final
 
 from vxnet.cnm.driver import About, Attachment, Scope, read_flag, refuse_unknown
 from vxnet.cnm.model import Endpoint, EndpointId, IpAddress, Network, NetworkId, Subnet, device_name
+from vxnet.drivers.outlets import Outlet, rules
 from vxnet.errors import StateError
 from vxnet.host.base import Bridge, Firewall, Links, Veth
 
@@ -119,68 +119,14 @@ class BridgeDriver:
 
     async def _apply(self) -> None:
         if self._networks:
-            await self._firewall.replace(rules(self._networks.values(), self._endpoints.values()))
+            outlets = [
+                Outlet(_bridge(n), tuple(s.prefix for s in n.subnets), internal=_is_internal(n))
+                for n in self._networks.values()
+            ]
+            known = [e for e in self._endpoints.values() if e.network in self._networks]
+            await self._firewall.replace(rules(outlets, known))
         else:
             await self._firewall.remove()
-
-
-def rules(networks: Iterable[Network], endpoints: Iterable[Endpoint]) -> str:
-    """The chains for these networks, in nft's language."""
-    networks = list(networks)
-    by_id = {network.id: network for network in networks}
-    bridges = ", ".join(f'"{_bridge(network)}"' for network in networks)
-    isolate = [
-        f"iifname {{ {bridges} }} oifname {{ {bridges} }} ct status dnat accept",
-        *(
-            f'iifname "{_bridge(n)}" oifname {{ {bridges} }} oifname != "{_bridge(n)}" drop'
-            for n in networks
-        ),
-    ]
-    internal = [n for n in networks if _is_internal(n)]
-    isolate += [f'iifname "{_bridge(n)}" oifname != "{_bridge(n)}" drop' for n in internal]
-    isolate += [f'oifname "{_bridge(n)}" iifname != "{_bridge(n)}" drop' for n in internal]
-    outward = [
-        f'{_family(s)} saddr {s.prefix} oifname != "{_bridge(n)}" masquerade'
-        for n in networks
-        if not _is_internal(n)
-        for s in n.subnets
-    ]
-    # A station that asks for its own host's published port is answered through the host, too.
-    hairpin = [
-        f'iifname "{_bridge(n)}" oifname "{_bridge(n)}" ct status dnat masquerade' for n in networks
-    ]
-    published = [rule for e in endpoints if e.network in by_id for rule in _publish(e)]
-    return "\n".join(
-        (
-            _chain("forward", "type filter hook forward priority filter", isolate),
-            _chain("postrouting", "type nat hook postrouting priority srcnat", outward + hairpin),
-            _chain("prerouting", "type nat hook prerouting priority dstnat", published),
-            _chain("output", "type nat hook output priority -100", published),
-        )
-    )
-
-
-def _publish(endpoint: Endpoint) -> Iterator[str]:
-    for port in endpoint.published:
-        for address in endpoint.addresses:
-            family = "ip" if address.version == 4 else "ip6"
-            loopback = "127.0.0.0/8" if address.version == 4 else "::1"
-            target = (
-                f"{address.ip}:{port.port}" if family == "ip" else f"[{address.ip}]:{port.port}"
-            )
-            yield (
-                f"fib daddr type local {family} daddr != {loopback} "
-                f"{port.protocol} dport {port.host_port} dnat {family} to {target}"
-            )
-
-
-def _chain(name: str, hook: str, lines: list[str]) -> str:
-    body = "".join(f"    {line}\n" for line in lines)
-    return f"  chain {name} {{\n    {hook}; policy accept;\n{body}  }}"
-
-
-def _family(subnet: Subnet) -> str:
-    return "ip" if subnet.prefix.version == 4 else "ip6"
 
 
 def _first(subnet: Subnet) -> IpAddress:

@@ -13,7 +13,7 @@ from vxnet.link.base import Link
 from vxnet.switch.actions import PortId
 from vxnet.wire.addr import Vni
 
-__all__ = ["LinkOpener", "OverlayDriver"]
+__all__ = ["MADE_BY", "OPTIONS", "LinkOpener", "OverlayDriver"]
 
 
 class Tap(Link, Protocol):
@@ -31,12 +31,15 @@ The device stays when the link is closed. Raises HostError where the system refu
 """
 
 MTU_MIN: Final = 576
+MADE_BY: Final = "made_by"
+"""Who made the network, and so removes it with its last user: docker."""
 DSCP_MAX: Final = 63
 OPTIONS: Final = frozenset(
     {
         "dscp",
         "flood_unknown",
         "learning",
+        MADE_BY,
         "outer_dscp",
         "strict_reserved",
         "suppress_neighbours",

@@ -10,6 +10,7 @@ from vxnet.wire.addr import Mac
 __all__ = [
     "Bridge",
     "Firewall",
+    "ForwardPass",
     "HostNetwork",
     "Interface",
     "Ipvlan",
@@ -198,6 +199,14 @@ class Firewall(Protocol):
 
     async def restore(self) -> bool:
         """Put the chains back where somebody changed them; says whether that was so."""
+        ...
+
+
+class ForwardPass(Protocol):
+    """Rules in the table of somebody else who keeps the host from routing."""
+
+    async def ensure(self) -> bool:
+        """Have our devices' packets pass, where there is such a table; says whether it is so."""
         ...
 
 

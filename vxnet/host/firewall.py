@@ -11,9 +11,10 @@ from typing import Final
 from vxnet.errors import HostError
 from vxnet.host.namespace import run_inside
 
-__all__ = ["NftFirewall"]
+__all__ = ["DockerForwardPass", "NftFirewall"]
 
 LIBRARY: Final = "libnftables.so.1"
+DOCKER_CHAIN: Final = "ip filter DOCKER-USER"
 NFT_CTX_DEFAULT: Final = 0
 NFT_CTX_OUTPUT_JSON: Final = 1 << 4  # nftables/libnftables.h
 
@@ -65,6 +66,36 @@ class NftFirewall:
         except HostError:
             return None
         return [_without_handles(item) for item in listed["nftables"] if "metainfo" not in item]
+
+
+class DockerForwardPass:
+    """Docker has the host drop what it routes; what its users let pass is in a chain of theirs."""
+
+    def __init__(self, prefix: str) -> None:
+        """`prefix` is what the names of our devices begin with."""
+        self._rules = (
+            f'oifname "{prefix}*" ct status dnat accept',
+            f'oifname "{prefix}*" ct state established,related accept',
+            f'iifname "{prefix}*" accept',
+        )
+
+    async def ensure(self) -> bool:
+        return await run_inside(None, self._ensure)
+
+    def _ensure(self) -> bool:
+        try:
+            there = _run(f"list chain {DOCKER_CHAIN}")
+        except HostError:
+            return False  # no Docker, or one whose rules are not nftables'
+        missing = [rule for rule in self._rules if _key(rule) not in map(_key, there.splitlines())]
+        if missing:
+            _run("".join(f"insert rule {DOCKER_CHAIN} {rule}\n" for rule in missing))
+        return True
+
+
+def _key(rule: str) -> frozenset[str]:
+    """A rule's words: nft lists them with counters, and states in an order of its own."""
+    return frozenset(rule.replace(",", " ").split())
 
 
 def _without_handles(item: object) -> object:

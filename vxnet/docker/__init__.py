@@ -1,0 +1,1 @@
+"""The Docker plugin: libnetwork's remote network driver and IPAM driver, over the same verbs."""

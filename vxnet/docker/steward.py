@@ -1,0 +1,154 @@
+"""Looks after what dockerd does not tell: names, and what it forgot that is still here."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from vxnet.cnm.libnetwork import NetworkNames
+from vxnet.cnm.model import Endpoint
+from vxnet.docker.driver import DockerDriver
+from vxnet.docker.endpoints import DockerEndpoints
+from vxnet.docker.engine import Engine, EngineNetwork
+from vxnet.docker.gateways import Gateways
+from vxnet.docker.ledger import Ledger
+from vxnet.docker.networks import DockerNetworks
+from vxnet.endpoints import Endpoints
+from vxnet.errors import HostError, StateError, VxnetError
+
+__all__ = ["Steward"]
+
+LOOK_EVERY_S: Final = 15.0
+RETRY_S: Final = 0.05
+RETRIES: Final = 40
+ORPHAN_AFTER_MS: Final = 25_000
+"""How long something has to be missing; two looks at least, so that nothing on its way is hit."""
+
+_log = logging.getLogger(__name__)
+
+
+class Steward:
+    """Names what is unnamed at once; removes orphans within a minute, with a line each."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        networks: DockerNetworks,
+        docker_endpoints: DockerEndpoints,
+        endpoints: Endpoints,
+        driver: DockerDriver,
+        gateways: Gateways,
+        engine: Engine | None,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._ledger = ledger
+        self._networks = networks
+        self._docker_endpoints = docker_endpoints
+        self._endpoints = endpoints
+        self._driver = driver
+        self._gateways = gateways
+        self._engine = engine
+        self._now_ms = now_ms
+        self._missing_since: dict[str, int] = {}
+        self._awake = networks.unnamed_event
+
+    async def run(self, report: Callable[[VxnetError], None]) -> None:
+        """Look after Docker's things until cancelled; failures are reported."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_EVERY_S):
+                    await self._awake.wait()
+            woken = self._awake.is_set()
+            self._awake.clear()
+            try:
+                if woken:
+                    await self._name_networks(report)
+                else:
+                    await self.look()
+                    await self._gateways.restore()
+            except VxnetError as error:
+                report(error)
+
+    async def look(self) -> None:
+        """Remove what has been an orphan for long enough, and note what is missing."""
+        known = await self._ask()
+        missing: dict[str, str] = {}
+        for endpoint in self._docker_endpoints:
+            if (reason := await self._why_orphan(endpoint, known)) is not None:
+                missing[endpoint.id] = reason
+        if known is not None:
+            listed = {network.id for network in known}
+            missing |= {
+                n: "Docker has no such network" for n in self._ledger.networks if n not in listed
+            }
+            names = {c.endpoint[:32]: c.name for n in known for c in (n.containers or {}).values()}
+            await self._name_endpoints(names)
+        for pool in self._ledger.pools.values():
+            if pool.network not in self._ledger.networks:
+                missing[pool.id] = "no network of Docker's has it"
+        now_ms = self._now_ms()
+        self._missing_since = {key: self._missing_since.get(key, now_ms) for key in missing}
+        for key, since_ms in self._missing_since.items():
+            if now_ms - since_ms >= ORPHAN_AFTER_MS:
+                await self._remove(key, missing[key])
+
+    async def _ask(self) -> list[EngineNetwork] | None:
+        """What Docker has, of the networks that are ours; None where it cannot be asked."""
+        if self._engine is None:
+            return None
+        try:
+            ours = [n.id for n in await self._engine.networks() if n.id in self._ledger.networks]
+            found = [await self._engine.network(network) for network in ours]
+        except HostError:
+            return None  # dockerd is down; its containers may well be running
+        return [network for network in found if network is not None]
+
+    async def _why_orphan(
+        self, endpoint: Endpoint, known: list[EngineNetwork] | None
+    ) -> str | None:
+        if not await self._docker_endpoints.is_there(endpoint):
+            return "its sandbox is gone"
+        if known is None:
+            return None
+        ids = {c.endpoint[:32] for n in known for c in (n.containers or {}).values()}
+        return None if endpoint.id in ids else "no container of Docker's has it"
+
+    async def _remove(self, key: str, reason: str) -> None:
+        kind, name = "pool", key
+        if key in self._ledger.networks:
+            kind, name = "network", self._ledger.networks[key].name or key
+            await self._driver.delete_network(NetworkNames(key))
+        elif key in self._ledger.pools:
+            await self._ledger.drop_pool(key)
+        else:
+            endpoint = next((e for e in self._docker_endpoints if e.id == key), None)
+            if endpoint is None:
+                return
+            kind, name = "endpoint", endpoint.name
+            await self._driver.remove(endpoint)
+        _log.warning("an orphan of Docker's was removed", {kind: name, "reason": reason})
+
+    async def _name_networks(self, report: Callable[[VxnetError], None]) -> None:
+        """dockerd lists a network some milliseconds after it was made."""
+        if self._engine is None:
+            return
+        for _ in range(RETRIES):
+            for network_id in self._networks.unnamed():
+                found = await self._engine.network(network_id)
+                if found is not None:
+                    try:
+                        await self._networks.bind(network_id, found.name)
+                    except StateError as error:
+                        report(error)
+            if not self._networks.unnamed():
+                return
+            await asyncio.sleep(RETRY_S)
+
+    async def _name_endpoints(self, names: dict[str, str]) -> None:
+        """Endpoints are called like their containers as soon as that is known."""
+        for endpoint in self._docker_endpoints:
+            name = names.get(endpoint.id, "")
+            if name and endpoint.id.startswith(endpoint.name):
+                with contextlib.suppress(StateError):  # another network's of the same container
+                    await self._endpoints.rename(endpoint.id, name)
