@@ -7,6 +7,8 @@ import pytest
 
 from tests.gossip.stage import EPOCH, QUIET, Actor, Stage
 from vxnet.gossip.events import MemberChanged, MemberState
+from vxnet.gossip.member import Address
+from vxnet.wire.addr import Ip
 from vxnet.wire.gossip import Ack, Nack, Ping, PingReq, Relayed, Suspect
 
 ALIVE, SUSPECT, DEAD, LEFT = MemberState
@@ -179,6 +181,17 @@ def test_a_node_asks_for_others_and_passes_the_answer_on(stage: Stage) -> None:
     assert [answer.seq for answer in asker.heard(Relayed)] == [9]
     stage.wait(2.0)
     assert asker.heard(Nack) == []
+
+
+def test_a_packet_full_of_requests_does_not_make_it_a_cannon(stage: Stage) -> None:
+    asker = stage.cast(1)[0]
+    victim = Address(Ip(bytes((203, 0, 113, 9))), 53)
+    stage.datagrams.clear()
+    for _ in range(20):
+        asker.say(*(PingReq(seq, 999, victim.ip, victim.port) for seq in range(30)))
+    assert stage.count("relays_refused") == 600 - 60
+    sent = [datagram for datagram in stage.datagrams if datagram.address == victim]
+    assert 1 <= len(sent) <= 60
 
 
 def test_without_an_answer_it_says_so_before_its_asker_gives_up(stage: Stage) -> None:

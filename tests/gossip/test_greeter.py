@@ -57,6 +57,28 @@ def test_hellos_are_said_ever_more_rarely_until_somebody_answers(stage: Stage) -
     assert 24 <= len(one.heard(Hello)) <= 41  # every two seconds, for ever
 
 
+def test_seeds_that_say_nothing_are_an_alarm_that_names_them_and_what_to_look_at(
+    stage: Stage,
+) -> None:
+    seeds = [seed(stage, at) for at in range(50, 55)]
+    stage.do("join", [actor.address for actor in seeds])
+    stage.wait(4.0)
+    assert stage.alarms(AlarmKind.SEEDS_SILENT) == []
+    stage.wait(60.0)
+    (text,) = stage.alarms(AlarmKind.SEEDS_SILENT)
+    for part in ("10.0.0.50:7947", " and 2 more", "gossip key", "cluster name (vxnet)"):
+        assert part in text
+
+
+def test_a_seed_that_answers_late_is_no_alarm(stage: Stage) -> None:
+    one = seed(stage)
+    stage.do("join", [one.address])
+    stage.wait(4.0)
+    welcome(one, one.heard(Hello)[-1])
+    stage.wait(30.0)
+    assert stage.alarms(AlarmKind.SEEDS_SILENT) == []
+
+
 def test_ones_own_address_is_no_seed(stage: Stage) -> None:
     stage.do("join", [stage.address])
     stage.wait(5.0)

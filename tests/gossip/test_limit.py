@@ -89,3 +89,16 @@ def test_the_list_of_strangers_does_not_grow_without_end() -> None:
     for at in range(3 * STRANGERS_KEPT):
         limits.charge(at, 0.0)
     assert len(limits._strangers) == STRANGERS_KEPT
+
+
+def test_a_member_has_others_asked_only_so_often() -> None:
+    limits = Limits(LAN, 0.0)
+
+    def granted(sender: str, now: float) -> int:
+        return sum(limits.relay(sender, now) for _ in range(1000))
+
+    assert granted("a", 0.0) == 60
+    assert granted("a", 1.0) == 20
+    assert granted("b", 1.0) == 60
+    limits.forget("a")
+    assert granted("a", 1.0) == 60

@@ -109,6 +109,7 @@ def test_r1_a_lower_life_is_ignored_and_a_higher_one_begins_empty(
     pair: tuple[Host, Host], epoch: int, att: int, admitted: str | None
 ) -> None:
     owner, follower = pair
+    follower.roster.detached(follower.knows(owner), SCOPE - 1)  # its record is not here yet
     old = follower.table.admit(head(owner, att=2))
     assert old is not None
     old.push(head(owner, att=2), [Row(ENTRY, b"k", 1, b"")])
@@ -270,6 +271,47 @@ def test_r10_a_copy_that_is_not_what_its_owner_says_is_dropped_and_pulled_again(
     assert follower.alarms() == [AlarmKind.STREAM_MISMATCH]
     follower.copy(owner)
     assert follower.table.root(follower.knows(owner)) == owner.table.root(owner.knows(follower))
+
+
+@pytest.mark.parametrize("later", [{"att": 2}, {"att": 2**32 - 1}, {"epoch": EPOCH + 9}], ids=str)
+def test_nobody_ends_a_stream_by_inventing_a_later_life_of_it(
+    pair: tuple[Host, Host], later: dict[str, int]
+) -> None:
+    owner, follower = pair
+    owner.set(b"a")
+    stream = follower.copy(owner)
+    assert follower.table.admit(head(owner, **later)) is None
+    assert follower.table.get(owner.me.id, SCOPE) is stream
+    assert follower.table.admit(owner.table.own(SCOPE).head()) is stream
+
+
+@pytest.mark.parametrize("later", [{"att": 2}, {"att": 2**32 - 1}, {"epoch": EPOCH + 9}], ids=str)
+def test_an_invented_life_that_was_here_first_gives_way_to_what_the_owner_says(
+    pair: tuple[Host, Host], later: dict[str, int]
+) -> None:
+    owner, follower = pair
+    invented = follower.table.admit(head(owner, **later))
+    assert invented is not None
+    assert follower.table.strays(invented)
+    owner.set(b"a")
+    stream = follower.copy(owner)
+    assert stream.life == owner.table.own(SCOPE).life
+    assert not follower.table.strays(stream)
+    assert follower.table.get(owner.me.id, SCOPE) is stream
+
+
+def test_a_network_taken_up_again_begins_a_stream_once_the_record_says_so(
+    pair: tuple[Host, Host],
+) -> None:
+    owner, follower = pair
+    owner.set(b"a")
+    old = follower.copy(owner)
+    peer = follower.roster.get(owner.me.id)
+    assert peer is not None
+    follower.roster.attached(peer, SCOPE - 1, 2)
+    again = follower.table.admit(head(owner, att=2))
+    assert again is not None
+    assert follower.replaced == [(old, again)]
 
 
 def test_r10_the_scrub_finds_damage_where_nothing_changes(pair: tuple[Host, Host]) -> None:

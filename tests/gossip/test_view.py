@@ -308,6 +308,85 @@ def test_kinds_that_are_not_known_here_are_held_and_not_told(stage: Stage) -> No
     assert held.count == 1
 
 
+# ── many rows ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.fixture
+def wide() -> tuple[Stage, Actor]:
+    """An owner of forty stations, where at most five are dealt with in one piece."""
+    stage = Stage(replace(QUIET, slice_rows=5))
+    stage.do("attach", BLUE)
+    stage.actor("bystander")
+    owner = stage.actor("owner")
+    owner.attach()
+    for at in range(40):
+        owner.announce(mac(at))
+    assert len(stage.entries()) == 40
+    stage.events.clear()
+    return stage, owner
+
+
+def test_many_rows_are_hidden_and_shown_in_slices(wide: tuple[Stage, Actor]) -> None:
+    stage, owner = wide
+    bystander(stage).buries(owner)
+    assert len(stage.entries()) == 35
+    stage.wait(0.1)
+    assert stage.entries() == {}
+    owner.refutes()
+    assert len(stage.entries()) == 5
+    stage.wait(0.1)
+    assert len(stage.entries()) == 40
+    assert len(stage.told(EntryGone)) == len(stage.told(EntrySet)) == 40
+
+
+def test_rows_that_change_while_they_wait_are_shown_as_they_are_then(
+    wide: tuple[Stage, Actor],
+) -> None:
+    stage, owner = wide
+    bystander(stage).buries(owner)
+    stage.wait(0.1)
+    owner.refutes()
+    for at in range(20):
+        owner.withdraw(mac(at))
+    owner.announce(mac(30), parse_ip("10.0.0.30"))
+    stage.wait(0.1)
+    assert set(stage.entries()) == {mac(at) for at in range(20, 40)}
+    ips = {entry.mac: entry.ips for entry in stage.node.entries(BLUE)}
+    assert ips[mac(30)] == (parse_ip("10.0.0.30"),)
+
+
+def test_an_owner_that_comes_back_while_its_rows_are_being_hidden_is_shown_whole(
+    wide: tuple[Stage, Actor],
+) -> None:
+    stage, owner = wide
+    for _ in range(3):
+        bystander(stage).buries(owner)
+        owner.refutes()
+    stage.wait(0.1)
+    assert len(stage.entries()) == 40
+    bystander(stage).buries(owner)
+    owner.refutes()
+    bystander(stage).buries(owner)
+    stage.wait(0.1)
+    assert stage.entries() == {}
+    assert len(stage.node.view.backlog) == 0
+
+
+def test_a_network_taken_up_again_at_once_is_told_of_everything(
+    wide: tuple[Stage, Actor],
+) -> None:
+    stage, owner = wide
+    stage.do("detach", BLUE)
+    assert stage.entries() == {}
+    stage.do("attach", BLUE)
+    stage.events.clear()
+    rows = list(owner.streams[BLUE + 1].live())
+    for at in range(0, len(rows), 10):
+        owner.push(BLUE + 1, *rows[at : at + 10])
+    stage.wait(0.1)
+    assert len(stage.told(EntrySet)) == 40
+
+
 # ── what is refused here ──────────────────────────────────────────────────────────────────────
 
 

@@ -55,10 +55,8 @@ class Comparison:
         self._lost = lost
         self._own = own
         self._next_descent = now
-        self._scrubbing: list[Stream] = []
         settings = hub.settings
         hub.timers.at(now + hub.jitter(settings.compare_interval_s), self._force)
-        hub.timers.at(now + hub.jitter(settings.scrub_interval_s), self._scrub)
 
     # ── roots ───────────────────────────────────────────────────────────────────────────────
 
@@ -139,9 +137,10 @@ class Comparison:
             if owner is None and item.scope:
                 continue  # who it is comes first, with its own record
             stream = self._table.get(item.owner, item.scope)
-            if stream is None or stream.life < (item.epoch, item.att):
+            life = (item.epoch, item.att)
+            if stream is None or stream.life < life or self._table.strays(stream):
                 pulls.append(Item(item.owner, item.epoch, item.scope, item.att, 0))
-            elif stream.life > (item.epoch, item.att):
+            elif stream.life > life:
                 ahead.append(stream.item())
             elif stream.watermark < item.ver:
                 pulls.append(stream.item())
@@ -224,19 +223,6 @@ class Comparison:
     def more(self, peer: Peer, more: More, now: float) -> None:
         """It is too much for datagrams: get it over TCP."""
         self._fetch(peer, more.items, now)
-
-    # ── the scrub ───────────────────────────────────────────────────────────────────────────
-
-    def _scrub(self, now: float) -> None:
-        """Look at one stream's rows a time, so that damage is found where nothing changes."""
-        self._hub.timers.at(now + self._hub.settings.scrub_interval_s, self._scrub)
-        while True:
-            if not self._scrubbing:
-                self._scrubbing = list(self._table)
-            stream = self._scrubbing.pop()
-            if self._table.get(stream.owner, stream.scope) is stream:
-                self._table.scrub(stream)
-                return
 
 
 def _size(rows: Iterable[Row]) -> int:

@@ -158,6 +158,7 @@ class AlarmKind(StrEnum):
     STREAM_MISMATCH = "stream_mismatch"
     VERSION_MISMATCH = "version_mismatch"
     BOUND_REACHED = "bound_reached"
+    SEEDS_SILENT = "seeds_silent"
 
 
 @dataclass(frozen=True, slots=True)

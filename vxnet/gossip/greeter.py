@@ -20,6 +20,7 @@ __all__ = ["Greeter"]
 
 HELLO_PAD = bytes(160)  # a refusal with its sentence is never larger than the hello
 TOKENS_KEPT = 1024
+SEEDS_NAMED = 3
 KNOWN_S = 1.0
 """News of a host that joined is everywhere in this time."""
 
@@ -36,16 +37,19 @@ class Greeter:
         verify: Callable[[Peer, float], None],
         met: Callable[[Peer, float], None],
         introduced: Callable[[Alive, float], Peer | None],
+        keyed: Callable[[], bool],
     ) -> None:
         self._roster = roster
         self._hub = hub
         self._verify = verify
         self._met = met
         self._introduced = introduced
+        self._keyed = keyed
         self._seeds: list[Address] = []
         self._tokens: dict[bytes, Address] = {}
         self._timer: Timer | None = None
         self._wait_s = hub.settings.hello_interval_s
+        self._since: float | None = None  # the first hello of a host that is not in yet
         self.joined = False
         self._known_at = now  # by when everybody has heard of this node
         self.refusal: str | None = None
@@ -72,11 +76,28 @@ class Greeter:
         self._timer = None
         if self.joined:
             return
+        if self._since is None:
+            self._since = now
+        if now - self._since >= self._hub.settings.silence_s and self.refusal is None:
+            self._warn(now - self._since)
         for seed in self._hub.random.sample(self._seeds, len(self._seeds)):
             self.hello(seed)
         wait = self._wait_s * (0.75 + self._hub.jitter(0.5))
         self._timer = self._hub.timers.at(now + wait, self._knock)
         self._wait_s = min(self._hub.settings.hello_interval_max_s, self._wait_s * 2)
+
+    def _warn(self, for_s: float) -> None:
+        """Who has another key, or another cluster, says nothing to a stranger: only we can."""
+        seeds = ", ".join(map(str, self._seeds[:SEEDS_NAMED]))
+        more = f" and {len(self._seeds) - SEEDS_NAMED} more" * (len(self._seeds) > SEEDS_NAMED)
+        keyed = "has this host's gossip key" if self._keyed() else "has no gossip key either"
+        self._hub.alarm(
+            AlarmKind.SEEDS_SILENT,
+            "seeds",
+            f"no seed has answered for {for_s:.0f} s ({seeds}{more}); see whether vxnet runs there"
+            f" and UDP passes, and whether it {keyed} and this cluster name"
+            f" ({self._roster.identity.cluster})",
+        )
 
     def hello(self, address: Address, *extra: object) -> None:
         """Say who we are to whoever is there."""
@@ -175,6 +196,7 @@ class Greeter:
             self._verify(peer, now)
         if not self.joined:
             self.joined = True
+            self._hub.calm(AlarmKind.SEEDS_SILENT, "seeds")
             self._known_at = now + KNOWN_S
         self.refusal = None
         self._met(peer, now)

@@ -8,6 +8,8 @@ from vxnet.gossip.settings import GossipSettings
 __all__ = ["Bucket", "Limits"]
 
 STRANGERS_KEPT = 1024
+RELAYS_BURST_S = 3.0
+"""A member that loses sight of many at once asks for many."""
 
 
 class Bucket:
@@ -66,6 +68,7 @@ class Limits:
     def __init__(self, settings: GossipSettings, now: float) -> None:
         self._settings = settings
         self._known: dict[Hashable, Share] = {}
+        self._relays: dict[Hashable, Bucket] = {}
         self._strangers: OrderedDict[Hashable, Bucket] = OrderedDict()
         rate = settings.strangers_packets_per_s
         self._all_strangers = Bucket(rate, rate, now)
@@ -77,6 +80,14 @@ class Limits:
         if share is None:
             share = self._known[sender] = Share(settings, now)
         return share.take(settings, size, now)
+
+    def relay(self, sender: Hashable, now: float) -> bool:
+        """Whether a member may have us ask another: a packet holds dozens of such requests."""
+        bucket = self._relays.get(sender)
+        if bucket is None:
+            rate = self._settings.sender_relays_per_s
+            bucket = self._relays[sender] = Bucket(rate, rate * RELAYS_BURST_S, now)
+        return bucket.take(now)
 
     def blocked(self, source: Hashable, now: float) -> bool:
         """Whether a source has used up what strangers may send; nothing of it is looked at."""
@@ -99,3 +110,4 @@ class Limits:
     def forget(self, sender: Hashable) -> None:
         """A member is no longer known."""
         self._known.pop(sender, None)
+        self._relays.pop(sender, None)

@@ -93,6 +93,7 @@ class Local:
             self._replication.publish(0, ATTACH, vni.to_bytes(3, "big"), None, now)
             self._table.unwant(scope)
             self._view.refresh_scope(scope)
+            self._view.backlog.finish()  # taken up again, it begins with nothing
 
     def announce(
         self,

@@ -29,6 +29,7 @@ from vxnet.gossip.reception import Reception
 from vxnet.gossip.replication import Replication
 from vxnet.gossip.roster import Roster
 from vxnet.gossip.rules import ALL_RULES, Rule
+from vxnet.gossip.scrub import Scrub
 from vxnet.gossip.security import Keyring, Security
 from vxnet.gossip.settings import GossipSettings
 from vxnet.gossip.stream import Stream
@@ -83,7 +84,13 @@ class Node:
             roster, hub, now, say=self._say, dial=self._transfers.dial, root=table.root
         )
         self._greeter = claims.greeter = Greeter(
-            roster, hub, now, verify=self._ask, met=self._met, introduced=claims.introduced
+            roster,
+            hub,
+            now,
+            verify=self._ask,
+            met=self._met,
+            introduced=claims.introduced,
+            keyed=lambda: self.security.keyring is not None,
         )
         self._compare = Comparison(
             roster,
@@ -94,6 +101,7 @@ class Node:
             lost=self._ask,
             own=self._replication.own_seen,
         )
+        Scrub(table, hub, now)
         self._reception = Reception(
             roster,
             hub,

@@ -193,6 +193,9 @@ class Reception:
                 self._compare.rooted(peer, ack.root, now)
 
     def _on_ping_req(self, request: PingReq, peer: Peer, source: Address, now: float) -> None:
+        if not self._limits.relay(peer.id, now):
+            self._hub.counters["relays_refused"] += 1
+            return
         address = Address(Ip(request.ip), request.port)
         self._detector.relay(request, source, address, now)
 

@@ -43,6 +43,8 @@ class GossipSettings:
     delta_max_bytes: int = 1040  # rows in one datagram
     part_max_bytes: int = 24_000  # rows in one message on TCP
     scrub_interval_s: float = 1.0  # one stream each time
+    # at most so many rows are shown, hidden or recounted in one piece: some milliseconds
+    slice_rows: int = 500
     # keeping
     tombstone_s: float = 60.0
     suspended_s: float = 1800.0  # how long a dead member's streams are kept
@@ -52,6 +54,7 @@ class GossipSettings:
     # joining, healing, leaving
     hello_interval_s: float = 0.25  # doubles up to hello_interval_max_s while nobody answers
     hello_interval_max_s: float = 2.0
+    silence_s: float = 5.0  # no seed answers for so long: tell the operator
     join_peers: int = 3
     heal_interval_s: float = 10.0
     heal_contacts: int = 3  # dead members looked for each time
@@ -76,6 +79,7 @@ class GossipSettings:
     stream_idle_s: float = 30.0
     sender_packets_per_s: float = 500.0
     sender_bytes_per_s: float = 256_000.0
+    sender_relays_per_s: float = 20.0  # members it has us ask
     stranger_packets_per_s: float = 20.0
     strangers_packets_per_s: float = 512.0  # all of them together
 

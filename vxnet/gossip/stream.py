@@ -14,7 +14,7 @@ from vxnet.gossip.rules import ALL_RULES, Rule
 from vxnet.wire.gossip import encode
 from vxnet.wire.rows import Head, Item, Row
 
-__all__ = ["Change", "Key", "Stream", "parts", "vni_scope"]
+__all__ = ["Change", "Key", "Stream", "parts", "sum_of", "vni_scope"]
 
 Key = tuple[int, bytes]
 """A row's kind and key: unique within a stream."""
@@ -47,6 +47,15 @@ def row_hash(row: Row) -> int:
     """64 bits over a live row."""
     data = _ROW.pack(row.kind, row.ver) + row.key + b"\0" + (row.body or b"")
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")
+
+
+def sum_of(rows: Iterable[Row]) -> tuple[int, int]:
+    """How many live rows these are, and the XOR of their hashes."""
+    count = xor = 0
+    for row in rows:
+        count += 1
+        xor ^= row_hash(row)
+    return count, xor
 
 
 def parts(rows: Sequence[Row], room: int) -> Iterator[tuple[list[Row], bool]]:
@@ -173,11 +182,7 @@ class Stream:
 
     def recount(self) -> tuple[int, int]:
         """Count and xor from the rows themselves, for the scrub."""
-        count = xor = 0
-        for row in self.live():
-            count += 1
-            xor ^= row_hash(row)
-        return count, xor
+        return sum_of(self.live())
 
     # ── what the owner does ─────────────────────────────────────────────────────────────────
 

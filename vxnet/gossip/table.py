@@ -22,6 +22,9 @@ ENTRY = 1  # kinds 2 to 15 are the catalogue's: `RecordKind`
 NODE = 16
 ATTACH = 17
 
+FIRST_ATT = 1
+"""Scope 0 is taken up once in a life."""
+
 ROW_MAX = 1040
 """Octets of an encoded row: with a packet's and a stream's headers it fits a datagram."""
 
@@ -168,8 +171,12 @@ class Table:
             life = (head.epoch, head.att)
             if life == old.life:
                 return old
-            if life < old.life and Rule.R1 in self._rules:
-                return None
+            if Rule.R1 in self._rules:
+                # Whatever the order: nobody ends the life that the owner itself says it has by
+                # telling of a later one.
+                said = self._life(owner, head.scope)
+                if old.life == said or (life != said and life < old.life):
+                    return None
         stream = self._add(
             Stream(head.owner, head.epoch, head.scope, head.att, self._rules), replacing=old
         )
@@ -204,10 +211,11 @@ class Table:
             self._mend(stream)
         return bool(changes) or stream.watermark != before
 
-    def scrub(self, stream: Stream) -> None:
+    def scrub(self, stream: Stream, counted: tuple[int, int] | None = None) -> None:
         """R10 against the rows themselves: what memory holds must be what was counted.
 
-        What came late of an attachment that is over is not held either.
+        What came late of an attachment that is over is not held either. `counted` is what the
+        rows add up to, where somebody has done that already.
         """
         owner = self._roster.get(stream.owner)
         if owner is not None and stream.scope and stream.epoch == owner.epoch:
@@ -215,7 +223,7 @@ class Table:
             if over:
                 self.drop(stream)
                 return
-        if stream.recount() != (stream.count, stream.xor) or stream.corrupt():
+        if (counted or stream.recount()) != (stream.count, stream.xor) or stream.corrupt():
             self._mend(stream)
 
     def _mend(self, stream: Stream) -> None:
@@ -266,6 +274,16 @@ class Table:
         if peer is None or not peer.forwards or stream.epoch != peer.epoch:
             return False
         return stream.scope == 0 or peer.attached.get(stream.scope - 1) == stream.att
+
+    def strays(self, stream: Stream) -> bool:
+        """Whether a stream is of another life than the one that its owner says it has."""
+        owner = self._roster.get(stream.owner)
+        return owner is not None and self._life(owner, stream.scope) not in (None, stream.life)
+
+    def _life(self, owner: Peer, scope: int) -> tuple[int, int] | None:
+        """What is known from an owner itself: its epoch, and from its record the attachment."""
+        att = owner.attached.get(scope - 1) if scope else FIRST_ATT
+        return (owner.epoch, att) if att is not None else None
 
     def recount(self, stream: Stream) -> None:
         """A stream, or what is known of its owner, changed: keep the roots true."""

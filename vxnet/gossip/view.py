@@ -8,6 +8,7 @@ stand in until the new life is complete (make before break).
 from collections.abc import Callable, Iterable, Sequence
 
 from vxnet.errors import WireError
+from vxnet.gossip.backlog import Backlog
 from vxnet.gossip.elect import Election
 from vxnet.gossip.events import (
     Entry,
@@ -63,6 +64,7 @@ class View:
         self._hub = hub
         self._now = now
         self.election = Election(roster.me.id, hub, lost)
+        self.backlog = Backlog(hub, self._apply)
         self._records: dict[tuple[int, Key], Record] = {}
         self._shown: set[tuple[int, int]] = set()  # owner and scope of entries that count
         self._stale: dict[tuple[int, int], Stale] = {}
@@ -178,21 +180,29 @@ class View:
         """Show or hide what an owner has in a network, as is right now."""
         name = (peer.id, scope)
         visible = self._visible(peer.id, scope)
-        if visible and name not in self._shown:
-            self._shown.add(name)
-            for row in self._effective(*name):
-                self._put_entry(peer.id, scope, row)
-        elif not visible and name in self._shown:
-            self._shown.discard(name)
-            for row in self._effective(*name):
-                self.election.remove(scope - 1, row.key, peer.id, self._now)
+        if visible != (name in self._shown):
+            if visible:
+                self._shown.add(name)
+            else:
+                self._shown.discard(name)
+            stream = self._table.get(*name)
+            stale = self._stale.get(name)
+            keys = [*(stream.rows if stream else ()), *(stale.rows if stale else ())]
+            self.backlog.add(*name, keys, self._now)
         self._flood_target(peer, scope - 1)
 
-    def _effective(self, owner: int, scope: int) -> list[Row]:
+    def _apply(self, owner: int, scope: int, keys: Iterable[Key]) -> None:
+        """Have rows of an owner stand for election just where they count right now."""
+        visible = self._visible(owner, scope)
         stream = self._table.get(owner, scope)
-        rows = list(stream.live()) if stream else []
         stale = self._stale.get((owner, scope))
-        return [*rows, *stale.rows.values()] if stale else rows
+        for key in keys:
+            row = None
+            if visible:
+                row = stream.rows.get(key) if stream else None
+                if row is None and stale is not None:
+                    row = stale.rows.get(key)
+            self._put_entry(owner, scope, row or Row(*key, 0, None))
 
     def _visible(self, owner: int, scope: int) -> bool:
         peer = self._roster.get(owner)
@@ -301,8 +311,7 @@ class View:
             for row in list(rows):
                 self._put_record(owner, Row(row.kind, row.key, row.ver, None))
             return
-        for row in rows:
-            self.election.remove(scope - 1, row.key, owner, self._now)
+        self.backlog.add(owner, scope, [(row.kind, row.key) for row in rows], self._now)
         peer = self._roster.get(owner)
         if peer is not None:
             self.refresh(peer, scope)

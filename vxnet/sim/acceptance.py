@@ -51,11 +51,13 @@ class Result:
 
 
 class Runner:
-    """Runs seeds in as many processes as there are processors, each process for a few seeds."""
+    """Runs seeds in processes beside each other, each process for a few seeds."""
 
-    def __init__(self, seeds: int) -> None:
+    def __init__(self, seeds: int, processes: int | None) -> None:
         self._seeds = seeds
-        self._pool = get_context("spawn").Pool(initializer=gc.disable, maxtasksperchild=4)
+        self._pool = get_context("spawn").Pool(
+            processes, initializer=gc.disable, maxtasksperchild=4
+        )
 
     def over(self, run: Callable[[int], T], share: float = 1.0) -> list[T]:
         """What a run gives for each seed, or for a share of them."""
@@ -111,9 +113,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[3, 30, 100])
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--only", nargs="+", default=["P1", "P2", "P4", "P5", "P6", "P7"])
+    parser.add_argument(
+        "--processes", type=int, metavar="N", help="how many seeds at once (one a processor)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the results here too")
     chosen = parser.parse_args(arguments)
-    runner = Runner(chosen.seeds)
+    runner = Runner(chosen.seeds, chosen.processes)
     found: list[Result] = []
     try:
         for size in chosen.sizes:

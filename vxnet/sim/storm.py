@@ -28,6 +28,7 @@ TIGHT = replace(
     part_max_bytes=300,
     answer_datagrams=12,
     advert_above_rows=6,
+    slice_rows=3,
     budget_bytes_per_s=8_000.0,
 )
 """Bounds so narrow that every way through the protocol is taken."""
