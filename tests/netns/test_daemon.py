@@ -160,6 +160,7 @@ def test_systemd_is_told_when_the_daemon_is_ready_and_when_it_stops(
         environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
         process = daemon.host.popen([*VXNET, "daemon", "-c", daemon.config], env=environment)
         assert systemd.recv(100) == b"READY=1"
+        assert systemd.recv(100).startswith(b"STATUS=0 endpoints, 0 other hosts, ")
         process.terminate()
         assert systemd.recv(100) == b"STOPPING=1"
         assert process.wait(timeout=30) == 0

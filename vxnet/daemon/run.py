@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -14,8 +15,10 @@ import vxnet
 from vxnet.cnm.model import Endpoint
 from vxnet.config import RELOADABLE, Settings, differences, load
 from vxnet.daemon.build import Daemon, build
+from vxnet.daemon.heartbeat import beat
 from vxnet.daemon.journal import set_up_logging
 from vxnet.errors import ConfigError, VxnetError
+from vxnet.gossip.events import MemberState
 from vxnet.host.privileges import check_privileges, raise_descriptor_limit
 from vxnet.host.systemd import notify
 
@@ -67,6 +70,7 @@ async def _serve(path: Path, settings: Settings) -> None:
                 },
             )
             notify("READY=1")
+            work.append(tasks.create_task(beat(partial(_status, daemon))))
             await stop.wait()
             notify("STOPPING=1")
             _log.info("stopping", {"endpoints": sum(1 for _ in daemon.endpoints)})
@@ -119,6 +123,14 @@ async def _reload(path: Path, settings: Settings, daemon: Daemon, asked: asyncio
         settings = wanted
         applied = ",".join(sorted(changed & RELOADABLE)) or "nothing"
         _log.info("settings reloaded", {"changed": applied})
+
+
+def _status(daemon: Daemon) -> str:
+    """A line for `systemctl status`."""
+    members = daemon.control.members()
+    others = sum(not m.local and m.state is MemberState.ALIVE for m in members)
+    endpoints = sum(1 for _ in daemon.endpoints)
+    return f"{endpoints} endpoints, {others} other hosts, {daemon.datapath.name} datapath"
 
 
 def _restored(endpoint: Endpoint, found: list[str]) -> None:
