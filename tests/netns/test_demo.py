@@ -14,6 +14,7 @@ import pytest
 
 from vxnet.demo.bed import DIRECTORY
 from vxnet.demo.cluster import VXNET, wait_for
+from vxnet.demo.drivers import PLUGINS
 from vxnet.demo.leftovers import leftovers, prefixes
 from vxnet.demo.processes import end_all, pids_mentioning
 
@@ -97,6 +98,24 @@ def test_every_check_holds_and_nothing_is_left(hosts: int) -> None:
     assert len(read["fdb"]) == hosts
     assert read["capture"]
     assert leftovers(read["prefix"]) == []
+
+
+def test_every_driver_does_its_job_and_is_compared() -> None:
+    program = start("--drivers", "--hosts", "2", "--datapath", "pure", "--json")
+    read = document(program)
+    assert failed(read) == {}
+    assert program.returncode == 0
+    assert {check["name"] for check in read["checks"]} == {
+        *("overlay", "bridge", "published", "internal", "isolated"),
+        *("macvlan", "ipvlan", "host", "none", "remote"),
+    }
+    rows = {row["driver"]: row for row in read["drivers"]}
+    assert set(rows) == {"overlay", "bridge", "macvlan", "ipvlan", "host", "none", "remote"}
+    for name in ("overlay", "bridge", "macvlan", "host", "remote"):
+        assert rows[name]["gigabits_per_second"] > 0
+        assert rows[name]["rtt_ms"] > 0
+    assert leftovers(read["prefix"]) == []
+    assert not (PLUGINS / f"{read['prefix']}.sock").exists()
 
 
 def test_nothing_is_left_after_ctrl_c(demo: subprocess.Popen[bytes]) -> None:

@@ -1,7 +1,6 @@
 """Every driver on real devices: what it carries, what it refuses, what it leaves."""
 
 import contextlib
-import os
 import secrets
 import subprocess
 import sys
@@ -340,10 +339,7 @@ def test_a_third_partys_plugin_makes_networks(daemon: Daemon) -> None:
     made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     socket = directory / f"{name}.sock"
-    plugin = daemon.host.popen(
-        [sys.executable, "-m", "tests.helpers.plugin", socket],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-    )
+    plugin = daemon.host.popen([sys.executable, "-m", "vxnet.demo.plugin", socket])
     try:
         wait_for(socket.is_socket, 30, "the plugin answers")
         do(daemon, "network", "create", "theirs", "--driver", name, "--subnet", "172.31.1.0/24")

@@ -14,6 +14,10 @@ def demo(
     datapath: Annotated[
         str, typer.Option("--datapath", help="pure, native, or auto for the best there is.")
     ] = "auto",
+    drivers: Annotated[
+        bool,
+        typer.Option("--drivers", help="Show each network driver instead, and compare them."),
+    ] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave it running; prints how to enter and remove it.")
     ] = False,
@@ -38,4 +42,6 @@ def demo(
         raise typer.BadParameter(f"{datapath!r} is not auto, pure or native", param_hint="datapath")
     if remove is not None:
         raise typer.Exit(remove_demo(remove))
-    raise typer.Exit(run_demo(Options(hosts=hosts, datapath=datapath, keep=keep), as_json=json))
+    raise typer.Exit(
+        run_demo(Options(hosts=hosts, datapath=datapath, keep=keep, drivers=drivers), as_json=json)
+    )

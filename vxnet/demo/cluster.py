@@ -26,7 +26,7 @@ from vxnet.demo.report import TableRow
 from vxnet.demo.station import Station
 from vxnet.errors import HostError, VxnetError
 
-__all__ = ["Cluster", "Daemon", "address_of", "as_table_row", "wait_for"]
+__all__ = ["Cluster", "Daemon", "address_of", "as_table_row", "station_of", "wait_for"]
 
 READY_WITHIN_S = 30.0
 POLL_S = 0.05
@@ -58,6 +58,10 @@ class Daemon:
             self._process = self.host.popen(
                 [*VXNET, "daemon", "-c", self.config], stdout=log, stderr=log
             )
+
+    def use(self, process: subprocess.Popen[bytes]) -> None:
+        """Somebody else started it."""
+        self._process = self.host.adopt(process)
 
     def wait_until_ready(self) -> None:
         """Return once it answers. Raises HostError with its last words where it ends instead."""
@@ -113,7 +117,7 @@ class Daemon:
             JoinBody("netns", sandbox.name),
         )
         endpoint = self.client.attach(body)
-        return _station(self.host, sandbox, endpoint)
+        return station_of(self.host, sandbox, endpoint, endpoint.addresses)
 
     def detach(self, station: Station) -> None:
         """Take an endpoint away."""
@@ -235,13 +239,16 @@ def wait_for(condition: Callable[[], bool], within_s: float, what: str) -> float
     return time.monotonic() - started
 
 
-def _station(host: Host, sandbox: Namespace, endpoint: EndpointView) -> Station:
-    interfaces = [ipaddress.ip_interface(text) for text in endpoint.addresses]
+def station_of(
+    host: Host, sandbox: Namespace, endpoint: EndpointView, addresses: Sequence[str]
+) -> Station:
+    """An endpoint as a station. Raises HostError unless it has an address of each version."""
+    interfaces = [ipaddress.ip_interface(text) for text in addresses]
     ipv4 = [i for i in interfaces if isinstance(i, ipaddress.IPv4Interface)]
     ipv6 = [i for i in interfaces if isinstance(i, ipaddress.IPv6Interface)]
     if len(ipv4) != 1 or len(ipv6) != 1:
         raise HostError(
-            f"the endpoint {endpoint.name} has the addresses {', '.join(endpoint.addresses)}; "
+            f"the endpoint {endpoint.name} has the addresses {', '.join(addresses)}; "
             "one of each version was asked for"
         )
     return Station(

@@ -3,10 +3,12 @@
 import re
 import shutil
 from contextlib import suppress
+from pathlib import Path
 
 from pyroute2 import netns
 
 from vxnet.demo.bed import DIRECTORY
+from vxnet.demo.drivers import PLUGINS
 from vxnet.demo.namespace import NAMESPACES, require_root
 from vxnet.demo.processes import end_pids, pids_in_namespaces, pids_mentioning
 from vxnet.errors import StateError
@@ -31,6 +33,8 @@ def leftovers(prefix: str) -> list[str]:
     """All of this bed that is there: namespaces, files, processes; each a line for people."""
     _check(prefix)
     found = [f"namespace {name}" for name in _namespaces(prefix)]
+    if _plugin(prefix).exists():
+        found.append(f"plugin {_plugin(prefix)}")
     if (DIRECTORY / prefix).exists():
         found.append(f"directory {DIRECTORY / prefix}")
     return found + [f"process {pid}" for pid in _pids(prefix)]
@@ -42,6 +46,7 @@ def remove(prefix: str) -> list[str]:
     end_pids(_pids(prefix))
     for name in _namespaces(prefix):
         netns.remove(name)
+    _plugin(prefix).unlink(missing_ok=True)
     shutil.rmtree(DIRECTORY / prefix, ignore_errors=True)
     with suppress(OSError):
         DIRECTORY.rmdir()
@@ -55,6 +60,10 @@ def _check(prefix: str) -> None:
             f"{prefix!r} is not the prefix of a demo; it is `vx` and six hexadecimal digits, "
             f"as in the names of {DIRECTORY}"
         )
+
+
+def _plugin(prefix: str) -> Path:
+    return PLUGINS / f"{prefix}.sock"
 
 
 def _namespaces(prefix: str) -> list[str]:

@@ -111,6 +111,10 @@ class Namespace:
             env=env,
             start_new_session=True,
         )
+        return self.adopt(child)
+
+    def adopt(self, child: subprocess.Popen[bytes]) -> subprocess.Popen[bytes]:
+        """End a process that somebody started here with the others."""
         self._children.append(child)
         return child
 

@@ -8,7 +8,7 @@ import msgspec
 
 from vxnet.demo.capture import Sighting
 
-__all__ = ["Finding", "Report", "Result", "TableRow"]
+__all__ = ["DriverRow", "Finding", "Report", "Result", "TableRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,20 @@ class TableRow:
 
 
 @dataclass(slots=True)
+class DriverRow:
+    """A driver beside the others. What was not measured is None."""
+
+    driver: str
+    scope: str
+    own_mac: bool
+    own_ip: bool
+    crosses_hosts: bool
+    way_out: str
+    rtt_ms: float | None = None
+    gigabits_per_second: float | None = None
+
+
+@dataclass(slots=True)
 class Report:
     """A whole run. It is ok when at least one check was made and every one held."""
 
@@ -53,6 +67,7 @@ class Report:
     results: list[Result] = field(default_factory=list)
     sightings: Sequence[Sighting] = ()
     tables: Mapping[str, Sequence[TableRow]] = field(default_factory=dict)
+    drivers: Sequence[DriverRow] = ()
     seconds: float = 0.0
 
     @property
@@ -71,5 +86,6 @@ class Report:
             "checks": self.results,
             "capture": self.sightings,
             "fdb": self.tables,
+            "drivers": self.drivers,
         }
         return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from vxnet.demo import changes, checks, evidence
+from vxnet.demo import changes, checks, drivers, evidence
 from vxnet.demo.bed import Bed
 from vxnet.demo.cluster import Cluster
 from vxnet.demo.report import Finding, Report, Result
@@ -36,6 +36,7 @@ class Options:
     hosts: int = 3
     datapath: str = "auto"
     keep: bool = False
+    drivers: bool = False  # the drivers, in place of what a cluster does
     transfer_bytes: int = 200_000_000
 
     def __post_init__(self) -> None:
@@ -69,12 +70,13 @@ def run_demo(options: Options, watcher: Watcher) -> Report:
         cluster.start()
         stage = Stage(cluster, options.transfer_bytes)
         report = Report(bed.prefix, options.hosts, cluster.daemons[0].status().datapath)
-        for check in CHECKS:
+        for check in drivers.CHECKS if options.drivers else CHECKS:
             watcher.began(check.title)
             result = _make(check, stage)
             report.results.append(result)
             watcher.ended(result)
         report.sightings, report.tables = stage.sightings, stage.tables
+        report.drivers = stage.drivers
         if options.keep:
             bed.keep()
         else:

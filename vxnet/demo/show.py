@@ -67,6 +67,8 @@ def summary(report: Report) -> Group:
         parts += [Text("On the underlay, read by scapy", style="bold"), _listing(report)]
     if report.tables:
         parts += [_forwarding(report)]
+    if report.drivers:
+        parts += [_drivers(report)]
     parts += [_results(report)]
     return Group(*parts)
 
@@ -101,6 +103,33 @@ def _forwarding(report: Report) -> Table:
             host = ""
         table.add_section()
     return table
+
+
+def _drivers(report: Report) -> Table:
+    table = Table(
+        title="Drivers beside each other (one TCP stream whose ends compute digests)",
+        title_justify="left",
+    )
+    for heading in ("driver", "scope", "own MAC", "own IP", "crosses hosts", "way out"):
+        table.add_column(heading, overflow="fold")
+    for heading in ("Gbit/s", "RTT ms"):
+        table.add_column(heading, justify="right")
+    for row in report.drivers:
+        table.add_row(
+            row.driver,
+            row.scope,
+            _yes(row.own_mac),
+            _yes(row.own_ip),
+            _yes(row.crosses_hosts),
+            row.way_out,
+            "-" if row.gigabits_per_second is None else f"{row.gigabits_per_second:.2f}",
+            "-" if row.rtt_ms is None else f"{row.rtt_ms:.2f}",
+        )
+    return table
+
+
+def _yes(holds: bool) -> str:
+    return "yes" if holds else "no"
 
 
 def _results(report: Report) -> Table:

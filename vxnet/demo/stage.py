@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from vxnet.demo.capture import Sighting
 from vxnet.demo.cluster import Cluster
-from vxnet.demo.report import Finding, TableRow
+from vxnet.demo.report import DriverRow, Finding, TableRow
 from vxnet.demo.station import Station
 from vxnet.errors import StateError
 
@@ -21,6 +21,7 @@ class Stage:
     attached: list[Station] = field(default_factory=list)
     sightings: Sequence[Sighting] = ()
     tables: dict[str, Sequence[TableRow]] = field(default_factory=dict)
+    drivers: list[DriverRow] = field(default_factory=list)
 
     @property
     def stations(self) -> list[Station]:

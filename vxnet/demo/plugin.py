@@ -1,6 +1,6 @@
 """A third party's libnetwork plugin: endpoints are veth pairs on a bridge that it makes.
 
-Run as `python -m tests.helpers.plugin SOCKET`, in the host's namespace.
+Run as `python -m vxnet.demo.plugin SOCKET`, in the host's namespace.
 """
 
 import asyncio
@@ -9,6 +9,8 @@ from typing import Any
 
 from aiohttp import web
 from pyroute2.iproute.linux import IPRoute
+
+__all__ = ["Plugin"]
 
 
 class Plugin:
