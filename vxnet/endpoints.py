@@ -21,6 +21,7 @@ from vxnet.cnm.model import (
     Network,
     PublishedPort,
     Sandbox,
+    SandboxKind,
     derive_mac,
     device_name,
 )
@@ -35,6 +36,7 @@ from vxnet.wire.addr import Mac, format_mac, is_group
 __all__ = ["EndpointRequest", "Endpoints"]
 
 PUBLISHING: Final = frozenset({"bridge"})
+FOR_VMS: Final = frozenset({"overlay"})
 IFNAME: Final = re.compile(r"[^\s/:]{1,15}")
 
 
@@ -114,7 +116,7 @@ class Endpoints:
     ) -> Endpoint:
         """Make an endpoint and join it to a sandbox: both or nothing."""
         async with self._verb, AsyncExitStack() as undo:
-            await self._check_join(sandbox, ifname)
+            await self._check_join(self._networks.get(request.network), sandbox, ifname)
             endpoint = await self._create(request, undo, sandbox, ifname)
             await self._plumbing.join(endpoint)
             undo.push_async_callback(self._plumbing.unmake, endpoint)
@@ -131,7 +133,7 @@ class Endpoints:
             if transition(endpoint.state, Verb.JOIN) is None:
                 where = endpoint.sandbox or "another step of its life"
                 raise StateError(f"endpoint {endpoint.name} is in {where}; leave it first")
-            await self._check_join(sandbox, ifname)
+            await self._check_join(self._plumbing.network_of(endpoint), sandbox, ifname)
             self._check_addresses(endpoint)
             return await self._join(endpoint, replace(endpoint, sandbox=sandbox, ifname=ifname))
 
@@ -280,7 +282,11 @@ class Endpoints:
                     f"remove the endpoint, and attach it anew"
                 )
 
-    async def _check_join(self, sandbox: Sandbox, ifname: str) -> None:
+    async def _check_join(self, network: Network, sandbox: Sandbox, ifname: str) -> None:
+        if sandbox.kind is SandboxKind.TAP and network.driver not in FOR_VMS:
+            raise StateError(
+                f"a {network.driver} network makes no TAP for a virtual machine; an overlay does"
+            )
         if not IFNAME.fullmatch(ifname) or ifname in (".", ".."):
             raise StateError(
                 f"{ifname!r} cannot be an interface's name; it has 1 to 15 characters, "

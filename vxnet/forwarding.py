@@ -33,9 +33,17 @@ from vxnet.link.base import Link
 from vxnet.switch.actions import Forgotten, Learned, Moved, PortId, SwitchEvent
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep, format_ip, format_mac
 
-__all__ = ["Forwarding"]
+__all__ = ["Forwarding", "Presumed"]
 
 IPS_MAX = 8  # what one entry of the control plane can carry
+
+
+@dataclass(frozen=True, slots=True)
+class Presumed:
+    """What a former daemon knew of other hosts: taken for true until gossip has told it again."""
+
+    peers: tuple[SetPeers, ...] = ()
+    entries: tuple[SetEntry, ...] = ()
 
 
 @dataclass(slots=True)
@@ -59,6 +67,7 @@ class Forwarding:
         self._peers: dict[Vni, dict[NodeId, Vtep]] = {}
         self._foreign: dict[Vni, tuple[Peer, ...]] = {}
         self._stations: dict[tuple[Vni, Mac], _Station] = {}
+        self._presumed = Presumed()
         self._own: NodeId | None = None
         self.refused_announcements = 0
         datapath.subscribe(self._on_datapath)
@@ -72,6 +81,7 @@ class Forwarding:
         self._segments.add(segment.vni)
         self._control.attach(segment.vni)
         changes: list[Change] = [self._all_peers(segment.vni)]
+        changes.extend(entry for entry in self._presumed.entries if entry.vni == segment.vni)
         changes.extend(_set(e) for e in self._control.entries(segment.vni) if not self._is_own(e))
         self._datapath.program(changes)
 
@@ -125,6 +135,40 @@ class Forwarding:
         """The other hosts that have a network."""
         return dict(self._peers.get(vni, {}))
 
+    def known(self) -> Presumed:
+        """What gossip has told of other hosts, for a daemon that follows this one at once."""
+        return Presumed(
+            tuple(
+                SetPeers(vni, tuple(Peer(vtep) for vtep in peers.values()))
+                for vni, peers in self._peers.items()
+                if vni in self._segments
+            ),
+            tuple(
+                _set(entry)
+                for entry in self._control.entries()
+                if entry.vni in self._segments and not self._is_own(entry)
+            ),
+        )
+
+    def presume(self, presumed: Presumed) -> None:
+        """Go by what a former daemon knew; call it before there are segments."""
+        self._presumed = presumed
+
+    def stop_presuming(self) -> None:
+        """Go by gossip alone."""
+        presumed, self._presumed = self._presumed, Presumed()
+        told = {(entry.vni, entry.mac) for entry in self._control.entries()}
+        self._datapath.program(
+            [
+                *(self._all_peers(vni) for vni in self._segments),
+                *(
+                    RemoveEntry(entry.vni, entry.mac)
+                    for entry in presumed.entries
+                    if entry.vni in self._segments and (entry.vni, entry.mac) not in told
+                ),
+            ]
+        )
+
     def verify(self) -> list[str]:
         """How the table differs from what it must be, a sentence each; none where it is right."""
         entries = [entry for entry in self._control.entries() if entry.vni in self._segments]
@@ -132,6 +176,7 @@ class Forwarding:
         wanted = {(entry.vni, entry.mac): entry for entry in entries if not self._is_own(entry)}
         rows = self._datapath.fdb()
         held = {(row.vni, row.mac): row for row in rows if row.source == "control"}
+        presumed = {(entry.vni, entry.mac) for entry in self._presumed.entries}
         here = {(row.vni, row.mac) for row in rows if row.port is not None}
         stations = {key for key, station in self._stations.items() if station.assigned}
         told = {key for key, station in self._stations.items() if station.told}
@@ -146,7 +191,10 @@ class Forwarding:
                 for key in own - self._stations.keys()
             ),
             *(f"{_name(key)} is missing" for key in wanted.keys() - held.keys()),
-            *(f"{_name(key)} is held by nobody any more" for key in held.keys() - wanted.keys()),
+            *(
+                f"{_name(key)} is held by nobody any more"
+                for key in held.keys() - wanted.keys() - presumed
+            ),
             *(
                 f"{_name(key)} is at {held[key].vtep} here, and at {wanted[key].vtep} by gossip"
                 for key in wanted.keys() & held.keys()
@@ -224,7 +272,9 @@ class Forwarding:
             self.withdraw(vni, mac)
 
     def _all_peers(self, vni: Vni) -> SetPeers:
-        known = tuple(Peer(vtep) for vtep in sorted(set(self._peers.get(vni, {}).values())))
+        vteps = set(self._peers.get(vni, {}).values())
+        vteps.update(p.vtep for some in self._presumed.peers if some.vni == vni for p in some.peers)
+        known = tuple(Peer(vtep) for vtep in sorted(vteps))
         own = {peer.vtep for peer in known}
         return SetPeers(
             vni, known + tuple(p for p in self._foreign.get(vni, ()) if p.vtep not in own)

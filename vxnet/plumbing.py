@@ -181,7 +181,7 @@ def _interface(endpoint: Endpoint, attachment: Attachment) -> Interface:
         endpoint.ifname,
         endpoint.mac if attachment.own_mac else None,
         attachment.mtu,
-        endpoint.addresses,
+        endpoint.addresses if attachment.addressed else (),
         () if endpoint.lent else attachment.gateways,  # routes are set by whoever moves it
         attachment.gso_max_bytes,
         alias=device_alias(endpoint.id),

@@ -68,7 +68,7 @@ fn main() -> io::Result<()> {
     let number =
         |at: usize, default| rest.get(at).map_or(default, |text| text.parse().unwrap_or(default));
     let tap = open_tap(tap)?;
-    let workers = Workers::start(&Plan {
+    let plan = Plan {
         local: SocketAddr::new(ip(local)?, 14789),
         workers: number(0, 1) as usize,
         ports: (50_000..50_100).collect(),
@@ -76,7 +76,9 @@ fn main() -> io::Result<()> {
         receive_octets: 16 << 20,
         send_octets: 4 << 20,
         checksum: true,
-    })?;
+    };
+    let mut workers = Workers::open(&plan, Vec::new())?;
+    workers.begin()?;
     workers.shared.spin_us.store(number(1, 0), Ordering::Relaxed);
     let port = Arc::new(Port::new(PORT, VNI, None, vec![Queue::duplicate(tap.as_raw_fd())?], true));
     let vtep = Arc::new(Vtep::new(0, SocketAddr::new(ip(remote)?, 14789)));

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::RawFd;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
@@ -95,9 +95,11 @@ impl Engine {
 
 #[pymethods]
 impl Engine {
-    /// Open the sockets and start the threads. Raises OSError.
+    /// Open the sockets; `begin` starts the threads. Raises OSError.
+    ///
+    /// `inherited` are sockets that a former daemon received on; they are the engine's now.
     #[new]
-    #[pyo3(signature = (ip, port, *, workers, source_ports, senders, receive_buffer, send_buffer, checksum))]
+    #[pyo3(signature = (ip, port, *, workers, source_ports, senders, receive_buffer, send_buffer, checksum, inherited))]
     #[allow(clippy::too_many_arguments)] // named, every one
     fn new(
         py: Python,
@@ -109,8 +111,12 @@ impl Engine {
         receive_buffer: i32,
         send_buffer: i32,
         checksum: bool,
+        inherited: Vec<RawFd>,
     ) -> PyResult<Self> {
         let local = address(ip, port)?;
+        // SAFETY: the caller hands them over, and does not use them any more.
+        let inherited: Vec<OwnedFd> =
+            inherited.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect();
         let plan = Plan {
             local,
             workers,
@@ -120,7 +126,7 @@ impl Engine {
             send_octets: send_buffer,
             checksum,
         };
-        let workers = py.detach(|| Workers::start(&plan)).map_err(refused)?;
+        let workers = py.detach(|| Workers::open(&plan, inherited)).map_err(refused)?;
         Ok(Self {
             workers: Some(workers),
             // The kernel cuts no datagrams that it is not to write checksums for.
@@ -135,6 +141,17 @@ impl Engine {
     fn close(&mut self, py: Python) {
         let workers = self.workers.take();
         py.detach(|| drop(workers));
+    }
+
+    /// Start the threads. Raises OSError.
+    fn begin(&mut self) -> PyResult<()> {
+        let workers = self.workers.as_mut();
+        workers.map_or(Ok(()), Workers::begin).map_err(refused)
+    }
+
+    /// The sockets that datagrams arrive at.
+    fn listeners(&self) -> PyResult<Vec<RawFd>> {
+        Ok(self.workers()?.listeners.clone())
     }
 
     /// Readable while frames wait for `take`.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -82,6 +83,9 @@ impl Shared {
 pub struct Workers {
     /// What they share.
     pub shared: Arc<Shared>,
+    /// Where datagrams arrive, for whoever goes on with it.
+    pub listeners: Vec<RawFd>,
+    idle: Vec<Worker>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -105,13 +109,19 @@ pub struct Plan {
 }
 
 impl Workers {
-    /// Open the sockets and start. Fails as the system does, with nothing left open.
-    pub fn start(plan: &Plan) -> io::Result<Self> {
+    /// Open the sockets. Fails as the system does, with nothing left open.
+    ///
+    /// `inherited` are sockets that a former daemon received on, with what waits in them.
+    pub fn open(plan: &Plan, inherited: Vec<OwnedFd>) -> io::Result<Self> {
         let count = plan.workers.max(1);
         let mut listeners = Vec::new();
+        let mut inherited = inherited.into_iter();
         for index in 0..count {
-            // The first takes the port alone, so that it fails where somebody else has it.
-            let listener = Socket::bind(plan.local, index > 0)?;
+            let listener = match inherited.next() {
+                Some(descriptor) => Socket::inherit(descriptor, plan.local),
+                // The first takes the port alone, so that it fails where somebody else has it.
+                None => Socket::bind(plan.local, index > 0)?,
+            };
             if count > 1 && index == 0 {
                 listener.share()?;
             }
@@ -138,17 +148,25 @@ impl Workers {
             seen_changed: Condvar::new(),
             bells: (0..count).map(|_| Bell::new()).collect::<io::Result<_>>()?,
         });
-        let mut workers = Self { shared, threads: Vec::new() };
-        for (index, listener) in listeners.into_iter().enumerate() {
-            let worker = Worker::new(Arc::clone(&workers.shared), index, listener)?;
-            let name = format!("vxnet-{index}");
+        let numbers = listeners.iter().map(|listener| listener.as_fd().as_raw_fd()).collect();
+        let idle = listeners
+            .into_iter()
+            .enumerate()
+            .map(|(index, listener)| Worker::new(Arc::clone(&shared), index, listener))
+            .collect::<io::Result<_>>()?;
+        Ok(Self { shared, listeners: numbers, idle, threads: Vec::new() })
+    }
+
+    /// Carry frames from now on; what waits in the sockets is for a model that is complete.
+    pub fn begin(&mut self) -> io::Result<()> {
+        for (index, worker) in self.idle.drain(..).enumerate() {
             let run = move || {
                 let _dead_man = DeadMan;
                 worker.run();
             };
-            workers.threads.push(thread::Builder::new().name(name).spawn(run)?);
+            self.threads.push(thread::Builder::new().name(format!("vxnet-{index}")).spawn(run)?);
         }
-        Ok(workers)
+        Ok(())
     }
 
     /// Replace the model. Workers take it up before they carry the next frames.

@@ -94,7 +94,7 @@ class Bench:
         made: NetworkDriver = makers[name]()
         return made
 
-    async def open(self, path: str | None, name: str) -> ImaginedLink:
+    async def open(self, path: str | None, name: str, for_vm: bool) -> ImaginedLink:
         return ImaginedLink(name, self.host)
 
     def is_clean(self) -> bool:

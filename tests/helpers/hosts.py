@@ -160,7 +160,7 @@ class ImaginedHost:
     def clock(self) -> int:
         return self.now_ms
 
-    async def _open_link(self, path: str | None, name: str) -> ImaginedLink:
+    async def _open_link(self, path: str | None, name: str, for_vm: bool) -> ImaginedLink:
         refusal, self.link_refusal = self.link_refusal, None
         if refusal is not None:
             raise refusal

@@ -54,11 +54,13 @@ def sandbox_of(body: JoinBody) -> Sandbox:
             return Sandbox(SandboxKind.NETNS, body.sandbox)
         case "pid" if body.sandbox.isascii() and body.sandbox.isdigit():
             return Sandbox(SandboxKind.PID, body.sandbox)
+        case "tap" if body.sandbox == body.ifname:
+            return Sandbox(SandboxKind.TAP, body.sandbox)
         case "path" if os.path.isabs(body.sandbox) and "\0" not in body.sandbox:
             return Sandbox(SandboxKind.PATH, body.sandbox)
     raise WireError(
         f"{body.sandbox_kind} {body.sandbox!r} names no sandbox; it is a netns's name, "
-        "a pid or an absolute path"
+        "a pid, an absolute path, or a TAP's name that is its interface's too"
     )
 
 

@@ -18,6 +18,7 @@ from vxnet.cli.options import (
     Publish,
     SandboxPath,
     Socket,
+    TapName,
     connect,
 )
 from vxnet.cli.output import pairs, print_json, table
@@ -43,6 +44,7 @@ def attach(
     netns: NetnsName = None,
     pid: Pid = None,
     path: SandboxPath = None,
+    tap: TapName = None,
     ifname: Ifname = "eth0",
     ip: Ips = None,
     mac: MacText = "",
@@ -52,7 +54,7 @@ def attach(
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
-    """Put a network namespace into a network.
+    """Put a network namespace or a virtual machine into a network.
 
     Makes an endpoint, joins it, and prints it.
 
@@ -61,6 +63,8 @@ def attach(
       vxnet attach blue --netns web
 
       vxnet attach blue --pid $(docker inspect -f '{{.State.Pid}}' db) --ip 10.9.0.7
+
+      vxnet attach blue --tap vm0 --mac 52:54:00:12:34:56
     """
     endpoint = EndpointBody(
         network=network,
@@ -70,7 +74,7 @@ def attach(
         publish=tuple(publish or ()),
         priority=priority,
     )
-    join = join_body(netns, pid, path, ifname)
+    join = join_body(netns, pid, path, ifname, tap)
     _show(connect(socket).attach(AttachBody(endpoint, join)), json)
 
 
@@ -114,15 +118,16 @@ def join(
     netns: NetnsName = None,
     pid: Pid = None,
     path: SandboxPath = None,
+    tap: TapName = None,
     ifname: Ifname = "eth0",
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
-    """Put an endpoint into a namespace.
+    """Put an endpoint into a namespace, or onto a TAP for a VM.
 
     Example:  vxnet endpoint join web --netns web
     """
-    body = join_body(netns, pid, path, ifname)
+    body = join_body(netns, pid, path, ifname, tap)
     _show(connect(socket).join(endpoint, body), json)
 
 
@@ -166,17 +171,19 @@ def remove(endpoint: Endpoint, socket: Socket = DEFAULT_SOCKET, json: Json = Fal
     _show(connect(socket).remove_endpoint(endpoint), json)
 
 
-def join_body(netns: str | None, pid: int | None, path: str | None, ifname: str) -> JoinBody:
+def join_body(
+    netns: str | None, pid: int | None, path: str | None, ifname: str, tap: str | None = None
+) -> JoinBody:
     """The sandbox that the options name. Raises BadParameter unless it is exactly one."""
     given = [
         (kind, str(value))
-        for kind, value in (("netns", netns), ("pid", pid), ("path", path))
+        for kind, value in (("netns", netns), ("pid", pid), ("path", path), ("tap", tap))
         if value is not None
     ]
     if len(given) != 1:
-        raise typer.BadParameter("give exactly one of --netns, --pid and --path")
+        raise typer.BadParameter("give exactly one of --netns, --pid, --path and --tap")
     ((kind, value),) = given
-    return JoinBody(sandbox_kind=kind, sandbox=value, ifname=ifname)
+    return JoinBody(sandbox_kind=kind, sandbox=value, ifname=value if kind == "tap" else ifname)
 
 
 def _show(endpoint: EndpointView, json: bool) -> None:

@@ -15,6 +15,7 @@ from vxnet.cli.options import (
     Pid,
     SandboxPath,
     Socket,
+    TapName,
     connect,
 )
 from vxnet.cli.output import pairs, print_json, table
@@ -149,6 +150,7 @@ def connect_sandbox(
     netns: NetnsName = None,
     pid: Pid = None,
     path: SandboxPath = None,
+    tap: TapName = None,
     ifname: Ifname = "eth0",
     ip: Ips = None,
     socket: Socket = DEFAULT_SOCKET,
@@ -159,7 +161,7 @@ def connect_sandbox(
     Example:  vxnet network connect blue --netns web --ifname eth1
     """
     body = AttachBody(
-        EndpointBody(network=network, ips=tuple(ip or ())), join_body(netns, pid, path, ifname)
+        EndpointBody(network=network, ips=tuple(ip or ())), join_body(netns, pid, path, ifname, tap)
     )
     answer = connect(socket).attach(body)
     if json:
@@ -174,6 +176,7 @@ def disconnect(
     netns: NetnsName = None,
     pid: Pid = None,
     path: SandboxPath = None,
+    tap: TapName = None,
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
@@ -181,7 +184,7 @@ def disconnect(
 
     Example:  vxnet network disconnect blue --netns web
     """
-    answer = connect(socket).detach(DetachBody(network, join_body(netns, pid, path, "eth0")))
+    answer = connect(socket).detach(DetachBody(network, join_body(netns, pid, path, "eth0", tap)))
     if json:
         print_json(answer)
     else:

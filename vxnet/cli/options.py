@@ -19,6 +19,7 @@ __all__ = [
     "Publish",
     "SandboxPath",
     "Socket",
+    "TapName",
     "connect",
 ]
 
@@ -36,6 +37,10 @@ NetnsName = Annotated[
 ]
 Pid = Annotated[int | None, typer.Option("--pid", help="The namespace of this process.")]
 SandboxPath = Annotated[str | None, typer.Option("--path", help="A namespace by its file.")]
+TapName = Annotated[
+    str | None,
+    typer.Option("--tap", help="No namespace: a TAP of this name on the host, for a VM to open."),
+]
 Ifname = Annotated[str, typer.Option("--ifname", help="What the interface is called inside.")]
 Ips = Annotated[
     list[str] | None,

@@ -33,6 +33,7 @@ class Attachment:
     mtu: int
     gateways: tuple[IpAddress, ...] = ()
     gso_max_bytes: int | None = None
+    addressed: bool = True  # False: whoever uses the device gives itself the addresses
     own_mac: bool = True  # False: the device's MAC is its parent's
     on_link_default: bool = False  # the way out needs no gateway: a default route to the device
 

@@ -9,6 +9,7 @@ from typing import NewType
 from vxnet.wire.addr import Ip, Mac, Vni
 
 __all__ = [
+    "OWN_NAMESPACE",
     "Endpoint",
     "EndpointId",
     "EndpointState",
@@ -31,6 +32,9 @@ NetworkId = NewType("NetworkId", str)
 
 EndpointId = NewType("EndpointId", str)
 """32 hexadecimal digits."""
+
+OWN_NAMESPACE = "/proc/self/ns/net"
+"""Where the daemon lives, and a virtual machine's TAP with it."""
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 IpNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -67,6 +71,7 @@ class SandboxKind(StrEnum):
     NETNS = "netns"
     PID = "pid"
     PATH = "path"
+    TAP = "tap"  # no namespace: a TAP of this name on the host, for a virtual machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,8 @@ class Sandbox:
                 return f"/proc/{self.value}/ns/net"
             case SandboxKind.PATH:
                 return self.value
+            case SandboxKind.TAP:
+                return OWN_NAMESPACE
 
     def __str__(self) -> str:
         return f"{self.kind} {self.value}"
@@ -139,6 +146,11 @@ class Endpoint:
     priority: int = 0  # the sandbox's way out leads through the endpoint with the highest
     lent: bool = False  # another (Docker) puts its device into the sandbox, and names it there
     anycast: bool = False  # every host has one of it, so that none tells the others
+
+    @property
+    def is_for_vm(self) -> bool:
+        """Whether its device is a TAP on the host that a virtual machine opens."""
+        return self.sandbox is not None and self.sandbox.kind is SandboxKind.TAP
 
     @property
     def ips(self) -> tuple[Ip, ...]:

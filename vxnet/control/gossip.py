@@ -130,12 +130,15 @@ class GossipControl:
         ]
         self._soon()
 
-    async def close(self) -> None:
-        """Say farewell, answer for a moment, then close. Idempotent."""
+    async def close(self, *, farewell: bool = True) -> None:
+        """Say farewell, answer for a moment, then close. Idempotent.
+
+        Without a farewell the others keep what this host said: it is back before they miss it.
+        """
         if self._closed:
             return
         self._closed = True
-        if self._node is not None:
+        if self._node is not None and farewell:
             self._node.leave(self._clock())
             self._flush()
             await asyncio.sleep(self._settings.leave_s)

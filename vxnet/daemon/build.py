@@ -25,6 +25,7 @@ from vxnet.control.history import History
 from vxnet.control.keyfile import read_keys
 from vxnet.control.rotation import Rotation
 from vxnet.convergence import Convergence
+from vxnet.daemon.handover import PRESUMED_S, Handover, Inheritance
 from vxnet.daemon.journal import Journal
 from vxnet.datapath.base import Datapath, Peer
 from vxnet.datapath.select import select
@@ -58,6 +59,7 @@ from vxnet.host.netlink import NetlinkHost
 from vxnet.host.plugins import find_plugin
 from vxnet.host.store import open_store
 from vxnet.host.watch import NetlinkWatch
+from vxnet.link.packet import PacketLink
 from vxnet.link.tap import Tap
 from vxnet.network_table import NetworkTable
 from vxnet.networks import NetworkRequest, Networks
@@ -92,6 +94,7 @@ class Daemon:
     bridge: BridgeDriver
     pools: Pools
     steward: Steward | None
+    handover: Handover
 
     async def apply(self, settings: Settings, changed: AbstractSet[str]) -> None:
         """Take over what may change while running."""
@@ -131,12 +134,15 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     history = History(_now_ms)
     control.subscribe(history.hear)
     forwarding = Forwarding(datapath, control)
+    inheritance = Inheritance(vtep)
+    stack.callback(inheritance.close)
     overlay = OverlayDriver(
         forwarding,
-        _open_tap,
+        partial(_open_tap, inheritance),
         mtu_max=underlay.mtu - OVERHEAD_BYTES[len(vtep.ip)],
         gso_max_bytes=settings.vxlan.gso_max_bytes,
     )
+    handover = Handover(store, datapath, forwarding, overlay, _now_ms)
     links = NetlinkLinks()
     bridge = BridgeDriver(links, NftFirewall(_table_name(settings.node.name)))
     drivers = DriverChooser(
@@ -203,19 +209,26 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     if not keys:
         _log.warning("gossip is not encrypted", {"mend": "set gossip.key_file"})
     stack.push_async_callback(datapath.close)
-    await datapath.start()
-    stack.push_async_callback(control.close)
+    if not inheritance.listeners:
+        await datapath.start()
+    stack.push_async_callback(lambda: control.close(farewell=not handover.asked))
     await control.start()
+    if await handover.take_up():
+        stack.callback(loop.call_later(PRESUMED_S, forwarding.stop_presuming).cancel)
     await pools.load()
     await networks.load()
     await _ensure_networks(settings, networks, forwarding)
     # Docker's containers have no other device, so theirs stay for the next daemon.
     keep_devices = settings.node.keep_devices or settings.docker.enabled
-    stack.push_async_callback(overlay.close, keep_devices=keep_devices)
+    stack.push_async_callback(lambda: overlay.close(keep_devices=keep_devices or handover.asked))
     stack.callback(watch.close)
     await watch.start()
     await sandboxes.load()
     await recoverer.load(_report)
+    if inheritance.listeners:
+        # What waits in these sockets is for endpoints that had to be there first.
+        await datapath.start(inheritance.listeners)
+    inheritance.settle()
     steward = None
     if settings.docker.enabled:
         gateways = Gateways(
@@ -244,6 +257,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         bridge,
         pools,
         steward,
+        handover,
     )
 
 
@@ -334,7 +348,14 @@ def _table_name(node: str) -> str:
     return "vxnet_" + "".join(c if c.isascii() and c.isalnum() else "_" for c in node)
 
 
-async def _open_tap(path: str | None, name: str) -> Tap:
+async def _open_tap(
+    inheritance: Inheritance, path: str | None, name: str, for_vm: bool
+) -> Tap | PacketLink:
+    if path is not None and (left := inheritance.tap(path, name)) is not None:
+        return left
+    if for_vm:
+        work = PacketLink.make if path is None else PacketLink.resume
+        return await run_inside(None, partial(work, name))
     # Registering a device waits for a lock of the whole kernel, so it is not done on the loop.
     return await run_inside(path, partial(Tap.open, name, persistent=True))
 

@@ -25,6 +25,8 @@ from vxnet.host.systemd import notify
 __all__ = ["run"]
 
 TEND_EVERY_S = 1.0
+RESTART = signal.SIGUSR1
+"""Ends the daemon as SIGTERM does, but for another to go on at once (RestartKillSignal=)."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ async def _serve(path: Path, settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _end, stop)
+    restart = asyncio.Event()
+    loop.add_signal_handler(RESTART, _end, stop, restart)
     async with AsyncExitStack() as stack:
         daemon = await build(settings, stack)
         reload = asyncio.Event()
@@ -76,14 +80,18 @@ async def _serve(path: Path, settings: Settings) -> None:
             _log.info("stopping", {"endpoints": sum(1 for _ in daemon.endpoints)})
             for task in work:
                 task.cancel()
+        if restart.is_set():
+            await daemon.handover.leave()
     _log.info("stopped")
 
 
-def _end(stop: asyncio.Event) -> None:
-    """The first signal asks for a goodbye, the second one does not wait for it."""
+def _end(stop: asyncio.Event, restart: asyncio.Event | None = None) -> None:
+    """The first signal asks for an orderly end, the second one does not wait for it."""
     if stop.is_set():
         sys.stderr.write("ended at once; peers will notice by themselves\n")
         os._exit(1)
+    if restart is not None:
+        restart.set()
     stop.set()
 
 

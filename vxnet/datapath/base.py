@@ -95,8 +95,15 @@ class Datapath(Protocol):
         """`pure` or `native`."""
         ...
 
-    async def start(self) -> None:
-        """Open the VXLAN sockets. Raises HostError where the system refuses (port in use)."""
+    async def start(self, inherited: Sequence[int] = ()) -> None:
+        """Open the VXLAN sockets, or go on with those a former daemon received on.
+
+        Raises HostError where the system refuses (port in use).
+        """
+        ...
+
+    def listeners(self) -> tuple[int, ...]:
+        """The sockets that datagrams arrive at, for a daemon that follows this one."""
         ...
 
     async def close(self) -> None:

@@ -34,8 +34,11 @@ class MemoryDatapath:
         self.paths: dict[Vtep, int | None] = {}
         self._listeners: list[Listener] = []
 
-    async def start(self) -> None:
+    async def start(self, inherited: Sequence[int] = ()) -> None:
         """There is nothing to open."""
+
+    def listeners(self) -> tuple[int, ...]:
+        return ()
 
     async def close(self) -> None:
         for port_id in list(self.ports):

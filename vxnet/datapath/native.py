@@ -83,8 +83,11 @@ class NativeDatapath:
         """`native`."""
         return "native"
 
-    async def start(self) -> None:
-        """Open the VXLAN sockets. Raises HostError where the system refuses (port in use)."""
+    async def start(self, inherited: Sequence[int] = ()) -> None:
+        """Open the VXLAN sockets, or go on with those a former daemon received on.
+
+        Raises HostError where the system refuses (port in use).
+        """
         udp = self._settings.udp
         try:
             self._engine = Engine(
@@ -96,6 +99,7 @@ class NativeDatapath:
                 receive_buffer=udp.receive_buffer_bytes,
                 send_buffer=udp.send_buffer_bytes,
                 checksum=udp.checksum,
+                inherited=inherited,
             )
         except OSError as error:
             raise HostError(explain(self._local, error)) from error
@@ -105,9 +109,17 @@ class NativeDatapath:
         for port, link in self._links.values():
             self._enter_port(port, link)
         self._follow()
+        try:
+            self._engine.begin()
+        except OSError as error:
+            raise HostError(explain(self._local, error)) from error
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._engine.punt_fd(), self._decide)
         self._tick()
+
+    def listeners(self) -> tuple[int, ...]:
+        """The sockets that datagrams arrive at, for a daemon that follows this one."""
+        return () if self._engine is None else tuple(self._engine.listeners())
 
     async def close(self) -> None:
         """Stop, close every link and socket. What is queued is dropped. Idempotent."""

@@ -68,14 +68,21 @@ class PureDatapath:
         """`pure`."""
         return "pure"
 
-    async def start(self) -> None:
-        """Open the VXLAN sockets. Raises HostError where the system refuses (port in use)."""
-        self._underlay.open()
+    async def start(self, inherited: Sequence[int] = ()) -> None:
+        """Open the VXLAN sockets, or go on with those a former daemon received on.
+
+        Raises HostError where the system refuses (port in use).
+        """
+        self._underlay.open(inherited)
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._underlay.fd, self._receive)
         for attachment in self._ports:
             self._watch(attachment)
         self._tick()
+
+    def listeners(self) -> tuple[int, ...]:
+        """The sockets that datagrams arrive at, for a daemon that follows this one."""
+        return self._underlay.listeners()
 
     async def close(self) -> None:
         """Stop, close every link and socket. What is queued is dropped. Idempotent."""

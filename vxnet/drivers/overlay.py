@@ -24,10 +24,11 @@ class Tap(Link, Protocol):
         ...
 
 
-LinkOpener = Callable[[str | None, str], Awaitable[Tap]]
+LinkOpener = Callable[[str | None, str, bool], Awaitable[Tap]]
 """Makes or takes up the device of this name, in a sandbox (by its path) or on the host (None).
 
-The device stays when the link is closed. Raises HostError where the system refuses.
+Where the last argument is true, it is a TAP that a virtual machine opens, and not we. The device
+stays when the link is closed. Raises HostError where the system refuses.
 """
 
 MTU_MIN: Final = 576
@@ -131,6 +132,8 @@ class OverlayDriver:
             self._forwarding.keep(plug.vni, endpoint.mac, endpoint.ips, plug.port)
         else:
             self._forwarding.announce(plug.vni, endpoint.mac, endpoint.ips, plug.port)
+        if endpoint.is_for_vm:
+            return Attachment(plug.link.name, network.mtu, own_mac=False, addressed=False)
         return Attachment(
             plug.link.name,
             network.mtu,
@@ -143,6 +146,10 @@ class OverlayDriver:
         if plug is not None:
             self._forwarding.withdraw(plug.vni, endpoint.mac)
 
+    def descriptors(self) -> list[tuple[int, ...]]:
+        """Those of each endpoint's device, for a daemon that follows this one."""
+        return [plug.link.fds for plug in self._plugs.values()]
+
     def port_of(self, endpoint: EndpointId) -> PortId | None:
         """The endpoint's port of the switch, while it has one."""
         plug = self._plugs.get(endpoint)
@@ -152,7 +159,7 @@ class OverlayDriver:
         self, network: Network, endpoint: Endpoint, path: str | None, device: str
     ) -> None:
         vni = _vni(network)
-        link = await self._open_link(path, device)
+        link = await self._open_link(path, device, endpoint.is_for_vm)
         self._last_port += 1
         plug = _Plug(PortId(self._last_port), vni, link)
         try:

@@ -15,6 +15,7 @@ from vxnet.errors import HostError, StateError
 __all__ = [
     "enter",
     "forget_namespace",
+    "identity_of",
     "keep_namespace",
     "open_namespace",
     "run_inside",
@@ -48,6 +49,13 @@ def open_namespace(path: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def identity_of(path: str) -> tuple[int, int]:
+    """Device and inode of a namespace. Raises StateError where the file stands for none."""
+    with open_namespace(path) as fd:
+        status = os.fstat(fd)
+    return status.st_dev, status.st_ino
 
 
 async def run_inside(path: str | None, work: Callable[[], T]) -> T:

@@ -13,7 +13,7 @@ from functools import partial
 from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
-from vxnet.cnm.model import IpAddress, IpInterface, IpNetwork
+from vxnet.cnm.model import OWN_NAMESPACE, IpAddress, IpInterface, IpNetwork
 from vxnet.errors import HostError, StateError
 from vxnet.host.base import Interface, Underlay
 from vxnet.host.namespace import (
@@ -144,8 +144,9 @@ def _check_free(path: str, interface: Interface) -> None:
     """Refuse before anything is touched. Runs inside the sandbox."""
     with netlink(f"{path} cannot be looked into") as socket:
         if index_of(socket, interface.name) is not None:
+            where, option = ("this host", "--tap") if path == OWN_NAMESPACE else (path, "--ifname")
             raise StateError(
-                f"{path} already has an interface {interface.name}; choose another with --ifname"
+                f"{where} already has an interface {interface.name}; choose another with {option}"
             )
         wanted = {address.ip: address for address in interface.addresses}
         for message in socket.get_addr():

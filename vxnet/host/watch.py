@@ -15,8 +15,9 @@ from typing import Final
 
 from pyroute2.netlink.exceptions import NetlinkError
 
+from vxnet.cnm.model import OWN_NAMESPACE
 from vxnet.errors import HostError
-from vxnet.host.namespace import open_namespace, run_inside
+from vxnet.host.namespace import identity_of, open_namespace, run_inside
 from vxnet.host.netlink import netlink
 
 __all__ = ["NetlinkWatch"]
@@ -28,6 +29,7 @@ RTNLGRP_LINK, RTNLGRP_NSID = 1, 28  # linux/rtnetlink.h
 RECEIVE_BYTES: Final = 65_536
 BATCH: Final = 64
 RTM_DELNSID: Final = 89
+OWN: Final = -1
 NSID: Final = struct.Struct("i")
 GONE: Final = struct.Struct("4xH10x4x4xi")
 """A message's type, and the number in its only attribute: nlmsghdr, rtgenmsg, nlattr, s32."""
@@ -72,9 +74,7 @@ class NetlinkWatch:
 
     async def follow(self, path: str) -> None:
         """Hear of changes in this sandbox from now on. Raises StateError where it is gone."""
-        number = await run_inside(None, partial(_number, path))
-        if number is not None:
-            self._paths[number] = path
+        self._paths[await run_inside(None, partial(_number, path))] = path
 
     def _drain(self) -> None:
         if self._socket is None:
@@ -92,10 +92,14 @@ class NetlinkWatch:
                     break
                 if len(data) >= GONE.size and GONE.unpack_from(data)[0] == RTM_DELNSID:
                     self._forget(GONE.unpack_from(data)[1])
+                # What happened in our own namespace comes without a number.
                 numbers.update(
-                    NSID.unpack_from(value)[0]
-                    for level, kind, value in ancillary
-                    if (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID)
+                    [
+                        NSID.unpack_from(value)[0]
+                        for level, kind, value in ancillary
+                        if (level, kind) == (SOL_NETLINK, NETLINK_LISTEN_ALL_NSID)
+                    ]
+                    or [OWN]
                 )
         for number in numbers & self._paths.keys():
             self._changed(self._paths[number])
@@ -111,8 +115,10 @@ class NetlinkWatch:
             self._changed(path)
 
 
-def _number(path: str) -> int | None:
-    """The number this namespace has for a sandbox, given if it had none. None: it is our own."""
+def _number(path: str) -> int:
+    """The number this namespace has for a sandbox, given if it had none. OWN: it is our own."""
+    if identity_of(path) == identity_of(OWN_NAMESPACE):
+        return OWN
     with open_namespace(path) as fd, netlink(f"{path} cannot be numbered") as peer:
         for _ in range(2):
             answer = peer.get_netnsid(fd=fd)
@@ -121,4 +127,4 @@ def _number(path: str) -> int | None:
                 return number
             with contextlib.suppress(NetlinkError):  # somebody else gave it one meanwhile
                 peer.set_netnsid(fd=fd)
-    return None
+    raise HostError(f"{path} cannot be numbered: the system gives it no number")

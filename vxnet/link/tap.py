@@ -26,6 +26,8 @@ _TUNSETIFF = 0x400454CA
 _TUNSETPERSIST = 0x400454CB
 _TUNSETOFFLOAD = 0x400454D0
 _TUNSETVNETHDRSZ = 0x400454D8
+_TUNGETIFF = 0x800454D2
+_TUNGETDEVNETNS = 0x54E3
 _IFF_TAP, _IFF_MULTI_QUEUE, _IFF_NO_PI, _IFF_VNET_HDR = 0x0002, 0x0100, 0x1000, 0x4000
 _CSUM, _TSO4, _TSO6, _TSO_ECN, _USO4, _USO6 = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40
 
@@ -72,6 +74,38 @@ class Tap:
                 os.close(fd)
             raise HostError(_sentence(name, error)) from error
         return cls(name, tuple(fds), uso=uso)
+
+    @classmethod
+    def inherit(cls, fd: int) -> "Tap":
+        """Go on with a descriptor that a former daemon opened; it is the link's from now on.
+
+        Raises HostError where it is no TAP of ours (any more).
+        """
+        try:
+            name, flags = _IFREQ.unpack(ioctl(fd, _TUNGETIFF, bytes(_IFREQ.size)))
+            if not flags & _IFF_TAP or not flags & _IFF_VNET_HDR:
+                raise OSError(EINVAL, "not a TAP with virtio_net_hdr")
+            os.set_inheritable(fd, False)
+            uso = _offload(fd)
+        except OSError as error:
+            os.close(fd)
+            raise HostError(f"descriptor {fd} is no TAP of ours: {error.strerror}") from error
+        return cls(name.rstrip(b"\0").decode(errors="replace"), (fd,), uso=uso)
+
+    def namespace(self) -> tuple[int, int]:
+        """Device and inode of the network namespace that the device is in.
+
+        Raises HostError where the system refuses.
+        """
+        try:
+            inside = ioctl(self._fds[0], _TUNGETDEVNETNS)
+        except OSError as error:
+            raise HostError(_sentence(self._name, error)) from error
+        try:
+            status = os.fstat(inside)
+        finally:
+            os.close(inside)
+        return status.st_dev, status.st_ino
 
     @property
     def name(self) -> str:

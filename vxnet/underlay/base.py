@@ -40,8 +40,15 @@ class Underlay(Protocol):
         """What becomes readable when a burst is there."""
         ...
 
-    def open(self) -> None:
-        """Take the port. Raises HostError where the system refuses."""
+    def open(self, inherited: Sequence[int] = ()) -> None:
+        """Take the port, or go on with sockets a former daemon received on; they are ours then.
+
+        Raises HostError where the system refuses.
+        """
+        ...
+
+    def listeners(self) -> tuple[int, ...]:
+        """The sockets that datagrams arrive at."""
         ...
 
     def close(self) -> None:

@@ -101,15 +101,22 @@ class UdpUnderlay:
         assert self._receiver is not None
         return self._receiver.fileno()
 
-    def open(self) -> None:
+    def open(self, inherited: Sequence[int] = ()) -> None:
         """Take the port, and the source ports. Raises HostError where the system refuses."""
+        own, *rest = (socket.socket(fileno=fd) for fd in inherited) if inherited else (None,)
+        for more in rest:  # a datapath with threads had one each
+            more.close()
         try:
-            self._receiver = self._open_receiver()
+            self._receiver = self._open_receiver(own)
             for _ in range(self._settings.source_ports):
                 self._pool.append(self._open_sender())
         except OSError as error:
             self.close()
             raise HostError(explain(self._local, error)) from error
+
+    def listeners(self) -> tuple[int, ...]:
+        """The socket that datagrams arrive at."""
+        return () if self._receiver is None else (self._receiver.fileno(),)
 
     def close(self) -> None:
         """Give the ports back. Idempotent."""
@@ -280,8 +287,9 @@ class UdpUnderlay:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         return opened
 
-    def _open_receiver(self) -> socket.socket:
-        opened = self._open()
+    def _open_receiver(self, inherited: socket.socket | None) -> socket.socket:
+        opened = inherited or self._open()
+        opened.setblocking(False)
         try:
             _set_buffer(opened, _SO_RCVBUFFORCE, self._settings.receive_buffer_bytes)
             with suppress(OSError):  # without it datagrams come one by one
@@ -289,7 +297,8 @@ class UdpUnderlay:
             opened.setsockopt(self._family.level, self._family.receive_tos, 1)
             if not self._settings.checksum and self._family.domain == socket.AF_INET6:
                 opened.setsockopt(socket.SOL_UDP, _UDP_NO_CHECK6_RX, 1)
-            opened.bind((format_ip(self._local.ip), self._local.port, *self._family.address))
+            if inherited is None:
+                opened.bind((format_ip(self._local.ip), self._local.port, *self._family.address))
         except OSError:
             opened.close()
             raise

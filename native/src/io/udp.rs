@@ -74,6 +74,11 @@ pub struct Socket {
 }
 
 impl Socket {
+    /// Go on with a socket that is bound to `local` already.
+    pub fn inherit(descriptor: OwnedFd, local: SocketAddr) -> Self {
+        Self { descriptor, is_v6: local.is_ipv6() }
+    }
+
     /// Bind to `local`; with `shares`, beside others that do so.
     pub fn bind(local: SocketAddr, shares: bool) -> io::Result<Self> {
         let domain = if local.is_ipv6() { libc::AF_INET6 } else { libc::AF_INET };
