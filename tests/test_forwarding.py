@@ -7,11 +7,11 @@ from vxnet.control.memory import MemoryCluster, MemoryControl
 from vxnet.datapath.base import Peer, Port, Segment
 from vxnet.datapath.memory import MemoryDatapath
 from vxnet.errors import StateError
-from vxnet.forwarding import Forwarding
+from vxnet.forwarding import MET_MAX, Forwarding
 from vxnet.gossip.events import EntryFlag
 from vxnet.host.memory import MemoryHost
-from vxnet.switch.actions import Forgotten, Learned, Moved, PortId
-from vxnet.wire.addr import Ip, Mac, Vni, parse_ip
+from vxnet.switch.actions import Forgotten, Learned, Moved, PortId, Stranger
+from vxnet.wire.addr import Ip, Mac, Vni, Vtep, parse_ip
 
 VNI = Vni(7)
 PORT = PortId(1)
@@ -194,3 +194,38 @@ async def test_verify_names_each_kind_of_difference(site: Site) -> None:
     site.control.announce(VNI, TWO, moved=True)
     problems = site.forwarding.verify()
     assert "02:00:00:00:00:02 in VNI 7 is not here, and gossip says it is" in problems
+
+
+async def test_a_vtep_that_a_network_learned_is_a_peer_of_it(site: Site) -> None:
+    site.forwarding.add_segment(Segment(VNI, 1450, learn_vteps=True))
+    stranger = vtep_of(9)
+    site.datapath.saw(Stranger(VNI, stranger.ip), Stranger(VNI, stranger.ip))
+    assert site.datapath.peers[VNI].peers == (Peer(stranger, learning=True),)
+    site.forwarding.remove_segment(VNI)
+    site.forwarding.add_segment(Segment(VNI, 1450))
+    assert site.datapath.peers[VNI].peers == ()
+
+
+async def test_only_so_many_vteps_are_learned(site: Site) -> None:
+    site.forwarding.add_segment(Segment(VNI, 1450, learn_vteps=True))
+    for number in range(2 * MET_MAX):
+        site.datapath.saw(Stranger(VNI, parse_ip(f"198.51.{number >> 8}.{number & 255}")))
+    assert len(site.datapath.peers[VNI].peers) == MET_MAX
+
+
+async def test_a_foreign_peer_s_own_mtu_is_the_narrowest_that_any_network_says(site: Site) -> None:
+    far = vtep_of(9)
+    site.forwarding.set_foreign_peers(VNI, (Peer(far, mtu=1400),))
+    site.forwarding.set_foreign_peers(Vni(6), (Peer(far, mtu=1300),))
+    assert site.datapath.paths[far] == 1314
+    site.forwarding.set_foreign_peers(Vni(6), ())
+    assert site.datapath.paths[far] == 1414
+    site.forwarding.set_foreign_peers(VNI, ())
+    assert site.datapath.paths[far] is None
+
+
+async def test_what_the_way_to_a_host_carries_is_told_in_octets_of_frames(site: Site) -> None:
+    near, far = vtep_of(2), Vtep(parse_ip("2001:db8::2"), 4789)
+    site.forwarding.set_path_mtu(near, 1400)
+    site.forwarding.set_path_mtu(far, 1400)
+    assert site.datapath.paths == {near: 1364, far: 1344}

@@ -142,6 +142,8 @@ class VxlanSettings(Struct, frozen=True, kw_only=True):
 
     port: Port = 4789
     """The VXLAN port, the same on every host."""
+    checksum: Switch = True
+    """Write outer UDP checksums, and refuse IPv6 packets without; off only on every host."""
     gso_max_bytes: Annotated[
         int, _kind("a number of octets from 2048 to 65536", ge=2048, le=65536)
     ] = 62_000
@@ -204,6 +206,8 @@ class PeerSettings(Struct, frozen=True, kw_only=True):
     """Its underlay address."""
     learning: Switch = True
     """Learn its stations from the frames it sends."""
+    mtu: Mtu | None = None
+    """The IP MTU inside, where the way to it carries less than the network's."""
 
 
 class NetworkSettings(Struct, frozen=True, kw_only=True):

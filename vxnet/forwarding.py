@@ -30,11 +30,16 @@ from vxnet.gossip.events import (
     NodeId,
 )
 from vxnet.link.base import Link
-from vxnet.switch.actions import Forgotten, Learned, Moved, PortId, SwitchEvent
+from vxnet.switch.actions import Forgotten, Learned, Moved, PortId, Stranger, SwitchEvent
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep, format_ip, format_mac
+from vxnet.wire.ethernet import HEADER_BYTES
 
-__all__ = ["Forwarding", "Presumed"]
+__all__ = ["MET_MAX", "OUTER_BYTES", "Forwarding", "Presumed"]
 
+OUTER_BYTES = {4: 36, 16: 56}
+"""Outer IP, UDP and VXLAN headers, by the octets of an address."""
+
+MET_MAX = 256  # VTEPs that one network learns: anybody can send from any address
 IPS_MAX = 8  # what one entry of the control plane can carry
 
 
@@ -66,6 +71,7 @@ class Forwarding:
         self._segments: set[Vni] = set()
         self._peers: dict[Vni, dict[NodeId, Vtep]] = {}
         self._foreign: dict[Vni, tuple[Peer, ...]] = {}
+        self._met: dict[Vni, dict[Ip, Peer]] = {}
         self._stations: dict[tuple[Vni, Mac], _Station] = {}
         self._presumed = Presumed()
         self._own: NodeId | None = None
@@ -89,20 +95,36 @@ class Forwarding:
         """No longer have a network on this host."""
         if vni in self._segments:
             self._segments.remove(vni)
+            self._met.pop(vni, None)
             self._control.detach(vni)
             self._datapath.remove_segment(vni)
 
     def set_foreign_peers(self, vni: Vni, peers: tuple[Peer, ...]) -> None:
         """The VTEPs of a network that do not speak our gossip."""
+        before = self._narrow()
         self._foreign[vni] = peers
         if not peers:
             del self._foreign[vni]
+        now = self._narrow()
+        for vtep in before.keys() | now.keys():
+            if before.get(vtep) != now.get(vtep):
+                mtu = now.get(vtep)
+                self._datapath.set_path(vtep, None if mtu is None else mtu + HEADER_BYTES)
         if vni in self._segments:
             self._datapath.program([self._all_peers(vni)])
 
-    def foreign_vnis(self) -> set[Vni]:
-        """The networks that reach VTEPs which do not speak our gossip."""
-        return set(self._foreign)
+    def set_path_mtu(self, vtep: Vtep, mtu: int | None) -> None:
+        """What the way to a host carries: octets of outer IP packets; None: all that is sent."""
+        overhead = OUTER_BYTES[len(vtep.ip)]
+        self._datapath.set_path(vtep, None if mtu is None else mtu - overhead)
+
+    def vteps(self) -> set[Vtep]:
+        """The other hosts of the cluster that share a network with this one."""
+        return {vtep for vni in self._segments for vtep in self._peers.get(vni, {}).values()}
+
+    def met(self, vni: Vni) -> dict[Ip, Peer]:
+        """The VTEPs that a network learned from their frames."""
+        return dict(self._met.get(vni, {}))
 
     def add_port(self, port: Port, link: Link) -> None:
         """Take an endpoint's link into service; its station is not announced yet."""
@@ -247,6 +269,8 @@ class Forwarding:
                         self._learn(vni, mac, port, None, moved=True)
                     case Forgotten(vni, mac, port):
                         self._forget(vni, mac, port)
+                    case Stranger(vni, ip):
+                        self._meet(vni, ip)
             except StateError:
                 # A bound of the control plane: the station works here, others flood to find it.
                 self.refused_announcements += 1
@@ -271,14 +295,32 @@ class Forwarding:
         if station is not None and station.port == port and not station.assigned:
             self.withdraw(vni, mac)
 
+    def _meet(self, vni: Vni, ip: Ip) -> None:
+        """A VTEP that nobody named has sent frames, and its network wants such to be peers."""
+        met = self._met.setdefault(vni, {})
+        if vni in self._segments and ip not in met and len(met) < MET_MAX:
+            port = self._control.members()[0].vtep.port
+            met[ip] = Peer(Vtep(ip, port), learning=True)
+            self._datapath.program([self._all_peers(vni)])
+
+    def _narrow(self) -> dict[Vtep, int]:
+        """The foreign VTEPs that are known to be reached with so much only."""
+        found: dict[Vtep, int] = {}
+        for peer in (peer for peers in self._foreign.values() for peer in peers):
+            if peer.mtu is not None:
+                found[peer.vtep] = min(peer.mtu, found.get(peer.vtep, peer.mtu))
+        return found
+
     def _all_peers(self, vni: Vni) -> SetPeers:
         vteps = set(self._peers.get(vni, {}).values())
         vteps.update(p.vtep for some in self._presumed.peers if some.vni == vni for p in some.peers)
         known = tuple(Peer(vtep) for vtep in sorted(vteps))
-        own = {peer.vtep for peer in known}
-        return SetPeers(
-            vni, known + tuple(p for p in self._foreign.get(vni, ()) if p.vtep not in own)
-        )
+        there = {peer.vtep.ip for peer in known}
+        for peer in (*self._foreign.get(vni, ()), *self._met.get(vni, {}).values()):
+            if peer.vtep.ip not in there:
+                there.add(peer.vtep.ip)
+                known += (peer,)
+        return SetPeers(vni, known)
 
     def _own_id(self) -> NodeId:
         if self._own is None:

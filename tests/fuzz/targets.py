@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from tests.fuzz import gossip
+from vxnet.control import paths
 from vxnet.switch.actions import Action, Deliver, Drop, Flood, PortId
 from vxnet.switch.forward import Switch
 from vxnet.switch.model import Peer, Port, Segment, SetPeers
@@ -182,6 +183,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "membership": _membership,
     "mss": _mss,
     "nd": _nd,
+    "path-probe": paths.parse,
     "segment": _segment,
     "switch": _switch,
     "too_big": _too_big,

@@ -15,6 +15,7 @@ from vxnet.control.gossip import GossipControl
 from vxnet.control.history import History
 from vxnet.control.memory import MemoryCluster
 from vxnet.control.rotation import Rotation
+from vxnet.foreign import ForeignPeers
 
 __all__ = ["ServedHost", "serve"]
 
@@ -55,16 +56,14 @@ class ServedHost(ImaginedHost):
             own_counters=lambda: {"devices_restored": self.guard.restored},
             clock=lambda: 75.0,
             now_ms=self._now,
+            path_mtus=dict,
             past=self.history,
         )
         gossip = GossipControl(name=name, vtep=self.control.vtep, state_file=socket)
         rotation = Rotation(gossip, None)
-        self.server = ApiServer(
-            socket,
-            Routes(
-                self.views, self.networks, self.endpoints, self.sandboxes, self.addresses, rotation
-            ).all(),
-        )
+        foreign = ForeignPeers(self.networks, self.forwarding, self.store, self.control.vtep)
+        parts = self.networks, self.endpoints, self.sandboxes, self.addresses, rotation, foreign
+        self.server = ApiServer(socket, Routes(self.views, *parts).all())
 
     async def ask(self, question: Callable[[Client], T]) -> T:
         return await asyncio.to_thread(lambda: question(Client(str(self.socket), 20.0)))

@@ -16,6 +16,7 @@ from vxnet.api.model import (
     ErrorView,
     FdbView,
     ForceBody,
+    ForeignView,
     HistoryView,
     JoinBody,
     KeyBody,
@@ -24,6 +25,7 @@ from vxnet.api.model import (
     MemberView,
     NetworkBody,
     NetworkView,
+    PeerBody,
     ReclaimBody,
     ReclaimView,
     SandboxBody,
@@ -53,6 +55,16 @@ class Client:
 
     def peers(self) -> list[MemberView]:
         return self._ask("GET", "/v1/peers", list[MemberView])
+
+    def foreign(self, network: str) -> list[ForeignView]:
+        return self._ask("GET", f"/v1/networks/{quote(network, '')}/peers", list[ForeignView])
+
+    def add_foreign(self, network: str, body: PeerBody) -> ForeignView:
+        return self._ask("POST", f"/v1/networks/{quote(network, '')}/peers", ForeignView, body)
+
+    def remove_foreign(self, network: str, vtep: str) -> ForeignView:
+        path = f"/v1/networks/{quote(network, '')}/peers/{quote(vtep, '')}"
+        return self._ask("DELETE", path, ForeignView)
 
     def stats(self) -> StatsView:
         return self._ask("GET", "/v1/stats", StatsView)

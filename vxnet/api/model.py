@@ -12,6 +12,7 @@ __all__ = [
     "ErrorView",
     "FdbView",
     "ForceBody",
+    "ForeignView",
     "HistoryView",
     "JoinBody",
     "KeyBody",
@@ -20,6 +21,7 @@ __all__ = [
     "MemberView",
     "NetworkBody",
     "NetworkView",
+    "PeerBody",
     "PlaceView",
     "ReclaimBody",
     "ReclaimView",
@@ -48,6 +50,25 @@ class NetworkBody(Struct, frozen=True, forbid_unknown_fields=True):
     vni: int | None = None
     mtu: int | None = None
     options: dict[str, str] = {}
+
+
+class PeerBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Exchange a network's frames with this foreign VTEP."""
+
+    vtep: str
+    learning: bool = True
+    mtu: int | None = None
+
+
+class ForeignView(Struct, frozen=True):
+    """A VTEP of a network that is no host of the cluster."""
+
+    vtep: str
+    source: str
+    """Who named it: `settings`, `command`, or `learned` from a frame."""
+    learning: bool
+    mtu: int | None
+    """Octets of inner IP packets; null where the network's own fit."""
 
 
 class EndpointBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -230,6 +251,8 @@ class MemberView(Struct, frozen=True):
     version: str
     datapath: str
     local: bool
+    path_mtu: int | None = None
+    """What the way to it was found to carry: octets of outer IP packets."""
 
 
 class FdbView(Struct, frozen=True):

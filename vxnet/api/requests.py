@@ -3,14 +3,16 @@
 import ipaddress
 import os
 
-from vxnet.api.model import EndpointBody, JoinBody, NetworkBody
+from vxnet.api.model import EndpointBody, JoinBody, NetworkBody, PeerBody
 from vxnet.cnm.model import IpAddress, IpNetwork, PublishedPort, Sandbox, SandboxKind, Subnet
+from vxnet.config import parse_host_port
+from vxnet.datapath.base import Peer
 from vxnet.endpoints import EndpointRequest
-from vxnet.errors import WireError
+from vxnet.errors import VxnetError, WireError
 from vxnet.networks import NetworkRequest
-from vxnet.wire.addr import parse_mac
+from vxnet.wire.addr import Vtep, parse_ip, parse_mac
 
-__all__ = ["endpoint_request", "network_request", "sandbox_of"]
+__all__ = ["endpoint_request", "network_request", "peer_of", "sandbox_of"]
 
 
 def network_request(body: NetworkBody) -> NetworkRequest:
@@ -62,6 +64,18 @@ def sandbox_of(body: JoinBody) -> Sandbox:
         f"{body.sandbox_kind} {body.sandbox!r} names no sandbox; it is a netns's name, "
         "a pid, an absolute path, or a TAP's name that is its interface's too"
     )
+
+
+def peer_of(body: PeerBody, default_port: int) -> Peer:
+    """The foreign VTEP a person named."""
+    try:
+        host, port = parse_host_port(body.vtep, default_port)
+        ip = parse_ip(host)
+    except VxnetError:
+        raise WireError(
+            f"{body.vtep!r} is no VTEP; write it like 192.0.2.9 or 192.0.2.9:4789"
+        ) from None
+    return Peer(Vtep(ip, port), body.learning, body.mtu)
 
 
 def _published(text: str) -> PublishedPort:

@@ -16,16 +16,18 @@ from vxnet.api.model import (
     JoinBody,
     KeyBody,
     NetworkBody,
+    PeerBody,
     ReclaimBody,
     ReclaimView,
     SandboxBody,
     VerifyView,
 )
-from vxnet.api.requests import endpoint_request, network_request, sandbox_of
-from vxnet.api.views import Views
+from vxnet.api.requests import endpoint_request, network_request, peer_of, sandbox_of
+from vxnet.api.views import Views, foreign_view
 from vxnet.control.keyfile import parse_key
 from vxnet.control.rotation import Rotation
 from vxnet.endpoints import Endpoints
+from vxnet.foreign import ForeignPeers
 from vxnet.networks import Networks
 from vxnet.sandboxes import Sandboxes
 
@@ -46,6 +48,7 @@ class Routes:
     sandboxes: Sandboxes
     addresses: Addresses
     rotation: Rotation
+    foreign: ForeignPeers
 
     def all(self) -> Sequence[Route]:
         """Every route there is."""
@@ -59,6 +62,9 @@ class Routes:
             ("POST", "/v1/networks", self._create_network),
             ("GET", "/v1/networks/{name}", self._inspect_network),
             ("DELETE", "/v1/networks/{name}", self._remove_network),
+            ("GET", "/v1/networks/{name}/peers", self._list_foreign),
+            ("POST", "/v1/networks/{name}/peers", self._add_foreign),
+            ("DELETE", "/v1/networks/{name}/peers/{vtep}", self._remove_foreign),
             ("GET", "/v1/endpoints", self._list_endpoints),
             ("POST", "/v1/endpoints", self._create_endpoint),
             ("GET", "/v1/endpoints/{name}", self._inspect_endpoint),
@@ -111,6 +117,18 @@ class Routes:
         network = self.views.network(self.networks.get(request.match_info["name"]))
         await self.networks.remove(network.name)
         return network
+
+    async def _list_foreign(self, request: web.Request) -> Any:
+        return [foreign_view(one) for one in self.foreign.of(request.match_info["name"])]
+
+    async def _add_foreign(self, request: web.Request) -> Any:
+        wanted = peer_of(await _body(request, PeerBody), self.views.identity.vtep.port)
+        return foreign_view(await self.foreign.add(request.match_info["name"], wanted))
+
+    async def _remove_foreign(self, request: web.Request) -> Any:
+        named = PeerBody(request.match_info["vtep"])
+        ip = peer_of(named, self.views.identity.vtep.port).vtep.ip
+        return foreign_view(await self.foreign.remove(request.match_info["name"], ip))
 
     async def _list_endpoints(self, request: web.Request) -> Any:
         name = request.query.get("network")

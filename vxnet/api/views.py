@@ -12,6 +12,7 @@ from vxnet.api.model import (
     DriverView,
     EndpointView,
     FdbView,
+    ForeignView,
     HistoryView,
     KeyView,
     LeaseView,
@@ -30,6 +31,7 @@ from vxnet.control.history import History, Line
 from vxnet.control.rotation import Rotation
 from vxnet.datapath.base import Counters, Datapath, FdbRow
 from vxnet.endpoints import Endpoints
+from vxnet.foreign import ForeignPeer
 from vxnet.forwarding import Forwarding
 from vxnet.gossip.events import Member, NodeId
 from vxnet.networks import Networks
@@ -37,7 +39,7 @@ from vxnet.sandboxes import Sandboxes
 from vxnet.switch.actions import PortId
 from vxnet.wire.addr import Vni, Vtep, format_ip, format_mac, parse_ip, parse_mac
 
-__all__ = ["Identity", "Views"]
+__all__ = ["Identity", "Views", "foreign_view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,7 @@ class Views:
     clock: Callable[[], float]
     now_ms: Callable[[], int]
     past: History
+    path_mtus: Callable[[], dict[Vtep, int]]
 
     def status(self) -> StatusView:
         """The host at a glance."""
@@ -256,6 +259,7 @@ class Views:
             version=vxnet.__version__ if member.local else member.version,
             datapath=self.datapath.name if member.local else member.datapath,
             local=member.local,
+            path_mtu=self.path_mtus().get(member.vtep),
         )
 
     def _host_names(self) -> dict[Vtep, str]:
@@ -267,6 +271,11 @@ class Views:
     def _endpoint_names(self) -> dict[PortId, str]:
         names = {self.port_of(endpoint.id): endpoint.name for endpoint in self.endpoints}
         return {port: name for port, name in names.items() if port is not None}
+
+
+def foreign_view(one: ForeignPeer) -> ForeignView:
+    """A VTEP that is no host of the cluster."""
+    return ForeignView(str(one.peer.vtep), one.source, one.peer.learning, one.peer.mtu)
 
 
 def _count(things: Iterable[object] | Iterator[object]) -> int:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from vxnet.api.model import AttachBody, DetachBody, EndpointBody, NetworkBody, NetworkView
+from vxnet.cli import peer
 from vxnet.cli.endpoint import join_body
 from vxnet.cli.options import (
     DEFAULT_SOCKET,
@@ -25,6 +26,9 @@ __all__ = ["app"]
 app = typer.Typer(
     help="Create, list, inspect and remove networks.", no_args_is_help=True, rich_markup_mode=None
 )
+
+app.add_typer(peer.app, name="peer")
+app.command("export")(peer.export)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The network.", show_default=False)]
 

@@ -31,7 +31,7 @@ def peers(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
         print_json(answer)
         return
     table(
-        ("NAME", "STATE", "FOR", "VTEP", "GOSSIP", "RTT", "VERSION", "DATAPATH"),
+        ("NAME", "STATE", "FOR", "VTEP", "GOSSIP", "RTT", "PATH MTU", "VERSION", "DATAPATH"),
         (
             (
                 f"{member.name} (this host)" if member.local else member.name,
@@ -40,6 +40,7 @@ def peers(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
                 member.vtep,
                 member.gossip,
                 None if member.rtt_ms is None else f"{member.rtt_ms:.2f} ms",
+                member.path_mtu,
                 member.version,
                 member.datapath,
             )

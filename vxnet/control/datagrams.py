@@ -20,6 +20,12 @@ OUTBOX_MAX = 4096
 SLICE = 64
 """Datagrams handled before the event loop sees to others: frames are forwarded on the same one."""
 
+# linux/in.h, linux/in6.h: IP_MTU_DISCOVER, IPV6_MTU_DISCOVER, and IP_PMTUDISC_PROBE for both
+PROBE = {
+    socket.AF_INET: (socket.IPPROTO_IP, 10, 3),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, 23, 3),
+}
+
 Receive = Callable[[bytes, Address], None]
 
 
@@ -45,6 +51,8 @@ class Datagrams:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         bound = socket.socket(family, socket.SOCK_DGRAM)
         try:
+            # Nothing is fragmented, and what ICMP says of sizes is not believed: RFC 8899 §4.5.
+            bound.setsockopt(*PROBE[family])
             bound.bind((host, port))
         except OSError as error:
             bound.close()

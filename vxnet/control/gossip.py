@@ -15,6 +15,7 @@ from vxnet.control.address import from_socket, to_socket
 from vxnet.control.base import Listener
 from vxnet.control.connections import Connections
 from vxnet.control.datagrams import Datagrams
+from vxnet.control.paths import MAGIC
 from vxnet.control.state import State, read_state, write_state
 from vxnet.errors import HostError, StateError
 from vxnet.gossip.events import (
@@ -37,6 +38,7 @@ __all__ = ["GossipControl"]
 
 PROFILES = {"lan": LAN, "wan": WAN}
 SAVE_S = 60.0
+PROBE_OCTET = bytes([MAGIC])
 CPUINFO = Path("/proc/cpuinfo")
 
 _log = logging.getLogger(__name__)
@@ -87,6 +89,7 @@ class GossipControl:
         self._saved: State | None = None
         self._save_soon = asyncio.Event()
         self._known: tuple[Address, ...] = ()
+        self._beside: Callable[[bytes, Address], None] = lambda data, source: None
         self._closed = False
         self._over = False  # it has said farewell, and answers no more
 
@@ -208,6 +211,14 @@ class GossipControl:
             self._tasks[0].cancel()
             self._tasks[0] = asyncio.create_task(self._resolve(), name="gossip-resolve")
 
+    def send_beside(self, address: Address, data: bytes) -> None:
+        """Send a datagram that is none of the gossip's, from its port."""
+        self._datagrams.send(address, data)
+
+    def hear_beside(self, receive: Callable[[bytes, Address], None]) -> None:
+        """Be given the datagrams that begin as path probes do."""
+        self._beside = receive
+
     @property
     def keys(self) -> Keys:
         """The keys of the gossip, to look at and to change."""
@@ -251,7 +262,9 @@ class GossipControl:
     # ── the loop around the node ────────────────────────────────────────────────────────────
 
     def _datagram(self, data: bytes, source: Address) -> None:
-        if self._node is not None:
+        if data[:1] == PROBE_OCTET:
+            self._beside(data, source)
+        elif self._node is not None:
             self._node.receive(data, source, self._clock())
 
     def accepted(self, source: Address) -> StreamId | None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Final
 
 from vxnet.addresses import Addresses
 from vxnet.api.routes import Routes
@@ -20,14 +19,16 @@ from vxnet.api.server import ApiServer
 from vxnet.api.views import Identity, Views
 from vxnet.cnm.model import Subnet
 from vxnet.config import NetworkSettings, Settings, parse_host_port
+from vxnet.control.address import from_socket
 from vxnet.control.gossip import GossipControl
 from vxnet.control.history import History
 from vxnet.control.keyfile import read_keys
+from vxnet.control.paths import Paths
 from vxnet.control.rotation import Rotation
 from vxnet.convergence import Convergence
 from vxnet.daemon.handover import PRESUMED_S, Handover, Inheritance
 from vxnet.daemon.journal import Journal
-from vxnet.datapath.base import Datapath, Peer
+from vxnet.datapath.base import Datapath, DatapathSettings, Peer
 from vxnet.datapath.select import select
 from vxnet.docker.driver import DockerDriver
 from vxnet.docker.endpoints import DockerEndpoints
@@ -49,7 +50,9 @@ from vxnet.drivers.overlay import OverlayDriver
 from vxnet.drivers.remote import RemoteDriver
 from vxnet.endpoints import Endpoints
 from vxnet.errors import HostError, VxnetError
-from vxnet.forwarding import Forwarding
+from vxnet.foreign import ForeignPeers
+from vxnet.forwarding import OUTER_BYTES, Forwarding
+from vxnet.gossip.events import MemberState
 from vxnet.guard import Guard
 from vxnet.host.base import HostNetwork, Store, Underlay
 from vxnet.host.firewall import DockerForwardPass, NftFirewall
@@ -68,12 +71,11 @@ from vxnet.pools import Pools
 from vxnet.recovery import Recoverer
 from vxnet.registry import Registry
 from vxnet.sandboxes import Sandboxes
+from vxnet.underlay.udp import UdpSettings
 from vxnet.wire.addr import Vni, Vtep, parse_ip
+from vxnet.wire.ethernet import HEADER_BYTES
 
 __all__ = ["Daemon", "build"]
-
-OVERHEAD_BYTES: Final = {4: 50, 16: 70}
-"""Outer IP, UDP, VXLAN and the inner Ethernet header, by the octets of an underlay address."""
 
 _log = logging.getLogger(__name__)
 
@@ -95,13 +97,27 @@ class Daemon:
     pools: Pools
     steward: Steward | None
     handover: Handover
+    paths: Paths
+    foreign: ForeignPeers
+
+    def tend_paths(self, now: float) -> None:
+        """Look at the ways to the hosts that share a network with this one."""
+        wanted = self.forwarding.vteps()
+        self.paths.set_peers(
+            (
+                (member.vtep, from_socket(*member.gossip))
+                for member in self.control.members()
+                if member.vtep in wanted and member.state is MemberState.ALIVE
+            ),
+            now,
+        )
 
     async def apply(self, settings: Settings, changed: AbstractSet[str]) -> None:
         """Take over what may change while running."""
         if "gossip.seeds" in changed:
             self.control.set_seeds(_seeds(settings))
         if "network" in changed:
-            await _ensure_networks(settings, self.networks, self.forwarding)
+            await _ensure_networks(settings, self.networks, self.foreign)
 
 
 async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
@@ -115,7 +131,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     host = NetlinkHost()
     vtep = Vtep(parse_ip(settings.node.vtep), settings.vxlan.port)
     underlay = await _underlay(settings, host)
-    datapath, reason = select(settings.node.datapath, vtep)
+    udp = UdpSettings(checksum=settings.vxlan.checksum)
+    datapath, reason = select(settings.node.datapath, vtep, DatapathSettings(udp))
     key_file = Path(settings.gossip.key_file) if settings.gossip.key_file else None
     keys = () if key_file is None else read_keys(key_file)
     control = GossipControl(
@@ -134,12 +151,14 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     history = History(_now_ms)
     control.subscribe(history.hear)
     forwarding = Forwarding(datapath, control)
+    paths = Paths(underlay.mtu, control.send_beside, partial(_path_found, forwarding))
+    control.hear_beside(lambda data, source: paths.receive(data, source, loop.time()))
     inheritance = Inheritance(vtep)
     stack.callback(inheritance.close)
     overlay = OverlayDriver(
         forwarding,
         partial(_open_tap, inheritance),
-        mtu_max=underlay.mtu - OVERHEAD_BYTES[len(vtep.ip)],
+        mtu_max=underlay.mtu - OUTER_BYTES[len(vtep.ip)] - HEADER_BYTES,
         gso_max_bytes=settings.vxlan.gso_max_bytes,
     )
     handover = Handover(store, datapath, forwarding, overlay, _now_ms)
@@ -162,6 +181,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     addresses = Addresses(pools, control, _now_ms)
     convergence = Convergence(table, control, addresses, now_ms=_now_ms, random=random)
     networks = Networks(table, control, forwarding, addresses, host, now_ms=_now_ms)
+    foreign = ForeignPeers(networks, forwarding, store, vtep)
     registry = Registry(store)
     watch = NetlinkWatch()
     plumbing = Plumbing(networks, registry, host, watch)
@@ -202,8 +222,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         clock=loop.time,
         now_ms=_now_ms,
         past=history,
+        path_mtus=paths.mtus,
     )
-    routes = Routes(views, networks, endpoints, sandboxes, addresses, Rotation(control, key_file))
+    routes = Routes(
+        views, networks, endpoints, sandboxes, addresses, Rotation(control, key_file), foreign
+    )
     api = ApiServer(Path(settings.node.socket), routes.all())
 
     if not keys:
@@ -217,7 +240,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         stack.callback(loop.call_later(PRESUMED_S, forwarding.stop_presuming).cancel)
     await pools.load()
     await networks.load()
-    await _ensure_networks(settings, networks, forwarding)
+    await foreign.load()
+    await _ensure_networks(settings, networks, foreign)
     # Docker's containers have no other device, so theirs stay for the next daemon.
     keep_devices = settings.node.keep_devices or settings.docker.enabled
     stack.push_async_callback(lambda: overlay.close(keep_devices=keep_devices or handover.asked))
@@ -258,6 +282,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         pools,
         steward,
         handover,
+        paths,
+        foreign,
     )
 
 
@@ -300,9 +326,9 @@ async def _underlay(settings: Settings, host: NetlinkHost) -> Underlay:
     return Underlay(found.device, mtu)
 
 
-async def _ensure_networks(settings: Settings, networks: Networks, forwarding: Forwarding) -> None:
-    """The networks of the settings exist, and they alone reach foreign VTEPs."""
-    reached: set[Vni] = set()
+async def _ensure_networks(settings: Settings, networks: Networks, foreign: ForeignPeers) -> None:
+    """The networks of the settings exist, and reach the foreign VTEPs that are named there."""
+    reached: dict[Vni, tuple[Peer, ...]] = {}
     for wanted in settings.network:
         network = await networks.ensure(_network_request(wanted))
         if network.vni != wanted.vni:
@@ -311,10 +337,8 @@ async def _ensure_networks(settings: Settings, networks: Networks, forwarding: F
                 {"network": wanted.name, "setting": wanted.vni, "vni": network.vni},
             )
         if network.vni is not None:
-            forwarding.set_foreign_peers(network.vni, _peers(wanted, settings.vxlan.port))
-            reached.add(network.vni)
-    for vni in forwarding.foreign_vnis() - reached:
-        forwarding.set_foreign_peers(vni, ())
+            reached[network.vni] = _peers(wanted, settings.vxlan.port)
+    foreign.configure(reached)
 
 
 def _network_request(wanted: NetworkSettings) -> NetworkRequest:
@@ -330,8 +354,16 @@ def _peers(wanted: NetworkSettings, port: int) -> tuple[Peer, ...]:
     found = []
     for peer in wanted.peers:
         host, peer_port = parse_host_port(peer.vtep, port)
-        found.append(Peer(Vtep(parse_ip(host), peer_port), learning=peer.learning))
+        found.append(Peer(Vtep(parse_ip(host), peer_port), peer.learning, peer.mtu))
     return tuple(found)
+
+
+def _path_found(forwarding: Forwarding, vtep: Vtep, mtu: int | None) -> None:
+    forwarding.set_path_mtu(vtep, mtu)
+    if mtu is None:
+        _log.info("the way to a host carries all that is sent", {"vtep": vtep})
+    else:
+        _log.warning("the way to a host carries less than its device", {"vtep": vtep, "mtu": mtu})
 
 
 def _seeds(settings: Settings) -> list[tuple[str, int]]:

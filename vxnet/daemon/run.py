@@ -27,6 +27,7 @@ __all__ = ["run"]
 TEND_EVERY_S = 1.0
 RESTART = signal.SIGUSR1
 """Ends the daemon as SIGTERM does, but for another to go on at once (RestartKillSignal=)."""
+PROBE_EVERY_S = 0.1
 
 _log = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ async def _serve(path: Path, settings: Settings) -> None:
                 tasks.create_task(daemon.pools.run(_report)),
                 tasks.create_task(daemon.guard.run(_report, _restored)),
                 tasks.create_task(_tend(daemon)),
+                tasks.create_task(_find_paths(daemon)),
                 tasks.create_task(_reload(path, settings, daemon, reload)),
             ]
             if daemon.steward is not None:
@@ -105,6 +107,19 @@ async def _tend(daemon: Daemon) -> None:
                 _log.warning("somebody changed our packet filter rules; they are back")
         except VxnetError as error:
             _report(error)
+
+
+async def _find_paths(daemon: Daemon) -> None:
+    """Probe what the ways to the other hosts carry."""
+    loop = asyncio.get_running_loop()
+    peers_due = 0.0
+    while True:
+        now = loop.time()
+        if now >= peers_due:
+            daemon.tend_paths(now)
+            peers_due = now + TEND_EVERY_S
+        daemon.paths.tick(now)
+        await asyncio.sleep(PROBE_EVERY_S)
 
 
 async def _reload(path: Path, settings: Settings, daemon: Daemon, asked: asyncio.Event) -> None:

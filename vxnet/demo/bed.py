@@ -171,6 +171,13 @@ class Bed:
                 if link.get("ifname").startswith("part"):
                     netlink.link("del", index=link["index"])
 
+    def narrow(self, mtu: int) -> None:
+        """Have the switch swallow frames with more than `mtu` octets of IP; hosts are not told."""
+        switch = self._need_switch()
+        with IPRoute(netns=switch.name) as netlink:
+            for host in self.hosts:
+                netlink.link("set", index=_index(netlink, host.label), mtu=mtu)
+
     def _build(self) -> None:
         DIRECTORY.mkdir(mode=0o700, exist_ok=True)
         self.directory.mkdir(mode=0o700)
