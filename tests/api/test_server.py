@@ -11,7 +11,7 @@ import pytest
 from tests.helpers.hosts import NETNS, ImaginedHost, vtep_of
 from tests.helpers.served import ServedHost, serve
 from vxnet.api.client import Client
-from vxnet.api.model import AttachBody, EndpointBody, JoinBody, NetworkBody
+from vxnet.api.model import AttachBody, EndpointBody, JoinBody, NetworkBody, VerifyView
 from vxnet.control.memory import MemoryCluster
 from vxnet.datapath.base import Counters, Stats
 from vxnet.endpoints import EndpointRequest
@@ -275,3 +275,12 @@ def test_a_daemon_that_does_not_answer_is_a_sentence(tmp_path: Path) -> None:
         silent.listen()
         with pytest.raises(HostError, match="did not answer within 0 s"):
             Client(str(path), timeout_s=0.1).status()
+
+
+async def test_the_books_are_checked_live(host: ServedHost) -> None:
+    assert await host.ask(lambda daemon: daemon.verify_stats()) == VerifyView(True, ())
+    lost = Counters(received=9, delivered=4)
+    host.datapath.stats = lambda: Stats({}, {Vni(5): lost}, {}, {}, {})
+    answer = await host.ask(lambda daemon: daemon.verify_stats())
+    assert not answer.ok
+    assert answer.problems == ("network 5: 5 frames entered and are in no other counter",)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.helpers.hosts import vtep_of
-from vxnet.daemon.journal import ALARMS_MAX, Journal, set_up_logging
+from vxnet.daemon.journal import ALARMS_MAX, STRANGERS_MAX, Journal, set_up_logging
 from vxnet.gossip.events import (
     Alarm,
     AlarmKind,
@@ -17,7 +17,8 @@ from vxnet.gossip.events import (
     MemberState,
     NodeId,
 )
-from vxnet.wire.addr import Mac, Vni
+from vxnet.switch.actions import DuplicateIp, Learned, Looped, PortId
+from vxnet.wire.addr import Mac, Vni, parse_ip
 
 LOG = logging.getLogger("vxnet.tests")
 
@@ -121,3 +122,34 @@ def test_alarms_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:
     journal.hear([Alarm(AlarmKind.DUPLICATE_IP, f"number {n}") for n in range(ALARMS_MAX + 5)])
     assert len(journal.alarms()) == ALARMS_MAX
     assert journal.alarms()[-1] == f"number {ALARMS_MAX + 4}"
+
+
+def test_loops_and_addresses_claimed_twice_are_alarms() -> None:
+    journal = Journal()
+    one, two = Mac(b"\2\0\0\0\0\1"), Mac(b"\2\0\0\0\0\2")
+    journal.see(
+        [
+            Learned(Vni(7), one, PortId(1)),
+            Looped(Vni(7), one, PortId(2), PortId(1)),
+            DuplicateIp(Vni(7), parse_ip("10.9.0.1"), one, PortId(1), two, vtep_of(2)),
+        ]
+    )
+    loop, duplicate = journal.alarms()
+    assert "joined outside, and port 2 is blocked" in loop
+    assert "10.9.0.1 of VNI 7 is claimed by 02:00:00:00:00:01 (port 1 here)" in duplicate
+    assert "02:00:00:00:00:02's (at 192.0.2.2:4789)" in duplicate
+
+
+@pytest.mark.conformance("X16")
+def test_strangers_are_logged_a_few_at_a_time(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", "text")
+    journal = Journal()
+    many = {vtep_of(number).ip: number for number in range(1, 200)}
+    journal.meet(many)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == STRANGERS_MAX
+    assert 'event="frames from an unknown VTEP" source=192.0.2.199 frames=199' in lines[0]
+    journal.meet(many)
+    assert capsys.readouterr().err == ""
+    journal.meet({**many, vtep_of(5).ip: 8})
+    assert "source=192.0.2.5 frames=3" in capsys.readouterr().err

@@ -56,6 +56,9 @@ class Client:
     def peers(self) -> list[MemberView]:
         return self._ask("GET", "/v1/peers", list[MemberView])
 
+    def verify_stats(self) -> VerifyView:
+        return self._ask("GET", "/v1/stats/verify", VerifyView)
+
     def foreign(self, network: str) -> list[ForeignView]:
         return self._ask("GET", f"/v1/networks/{quote(network, '')}/peers", list[ForeignView])
 

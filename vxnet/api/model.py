@@ -306,6 +306,8 @@ class StatsView(Struct, frozen=True):
     stray: dict[str, int]
     io: dict[str, int]
     control: dict[str, int]
+    strangers: dict[str, int] = {}
+    """Frames from addresses that are no VTEP of the network, by address."""
 
 
 class StatusView(Struct, frozen=True):

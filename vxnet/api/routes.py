@@ -56,6 +56,7 @@ class Routes:
             ("GET", "/v1/status", self._status),
             ("GET", "/v1/peers", self._peers),
             ("GET", "/v1/stats", self._stats),
+            ("GET", "/v1/stats/verify", self._verify_stats),
             ("GET", "/v1/fdb", self._fdb),
             ("GET", "/v1/fdb/verify", self._verify),
             ("GET", "/v1/networks", self._list_networks),
@@ -95,6 +96,10 @@ class Routes:
 
     async def _stats(self, _: web.Request) -> Any:
         return self.views.stats()
+
+    async def _verify_stats(self, _: web.Request) -> Any:
+        problems = await self.views.unaccounted()
+        return VerifyView(not problems, problems)
 
     async def _fdb(self, request: web.Request) -> Any:
         return self.views.fdb(request.query.get("network"))

@@ -1,5 +1,6 @@
 """What the daemon knows, as the API tells it."""
 
+import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ from vxnet.cnm.model import Endpoint, EndpointId, Network, Sandbox, SandboxKind
 from vxnet.control.base import ControlPlane
 from vxnet.control.history import History, Line
 from vxnet.control.rotation import Rotation
+from vxnet.datapath.accounting import differences, unbalanced
 from vxnet.datapath.base import Counters, Datapath, FdbRow
 from vxnet.endpoints import Endpoints
 from vxnet.foreign import ForeignPeer
@@ -40,6 +42,8 @@ from vxnet.switch.actions import PortId
 from vxnet.wire.addr import Vni, Vtep, format_ip, format_mac, parse_ip, parse_mac
 
 __all__ = ["Identity", "Views", "foreign_view"]
+
+LOOKS_MAX, LOOK_EVERY_S = 40, 0.05  # at the books, until they balance
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,11 +221,40 @@ class Views:
             places=tuple(places),
             stray={str(reason): n for reason, n in stats.stray.items()},
             io=dict(stats.io),
+            strangers={format_ip(ip): n for ip, n in stats.strangers.items()},
             control={
                 **self.control_counters(),
                 **self.own_counters(),
                 "refused_announcements": self.forwarding.refused_announcements,
             },
+        )
+
+    async def unaccounted(self) -> tuple[str, ...]:
+        """Where frames are in no counter, a sentence each; none where the books balance."""
+        looks = []
+        for _ in range(LOOKS_MAX):
+            looks.append(differences(self.datapath.stats()))
+            if not unbalanced(looks):
+                return ()
+            await asyncio.sleep(LOOK_EVERY_S)
+        ports, networks, hosts = (
+            self._endpoint_names(),
+            self._network_names(),
+            self._host_names(),
+        )
+        names: dict[object, str] = {
+            **{("port", port): f"endpoint {name}" for port, name in ports.items()},
+            **{("network", vni): f"network {name}" for vni, name in networks.items()},
+            **{("peer", vtep): f"peer {name}" for vtep, name in hosts.items()},
+        }
+        return tuple(
+            f"{names.get(place, ' '.join(map(str, place)))}: "
+            + (
+                f"{missing} frames entered and are in no other counter"
+                if missing > 0
+                else f"{-missing} frames are counted more often than they entered"
+            )
+            for place, missing in unbalanced(looks).items()
         )
 
     def history(self, about: str, value: str) -> list[HistoryView]:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from vxnet.api.model import CountersView, StatusView
+from vxnet.api.model import CountersView, StatusView, VerifyView
 from vxnet.cli.options import DEFAULT_SOCKET, Json, NetworkFilter, Socket, connect
 from vxnet.cli.output import pairs, print_json, table
 
@@ -63,7 +63,7 @@ def fdb(
     Example:  vxnet fdb --network blue
     """
     if verify:
-        _verify(socket, json)
+        _tell(connect(socket).verify(), "the table is what gossip and local ports say", json)
         return
     answer = connect(socket).fdb(network)
     if json:
@@ -87,8 +87,21 @@ def fdb(
     )
 
 
-def stats(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
-    """What was counted since the start, and why frames were dropped."""
+def stats(
+    verify: Annotated[
+        bool,
+        typer.Option("--verify", help="See that no frame is in no counter, or in two; exit 1."),
+    ] = False,
+    socket: Socket = DEFAULT_SOCKET,
+    json: Json = False,
+) -> None:
+    """What was counted since the start, and why frames were dropped.
+
+    Example:  vxnet stats --verify
+    """
+    if verify:
+        _tell(connect(socket).verify_stats(), "every frame is in exactly one counter", json)
+        return
     answer = connect(socket).stats()
     if json:
         print_json(answer)
@@ -105,6 +118,7 @@ def stats(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
         ("belongs to no network here", answer.stray),
         ("machinery", answer.io),
         ("control plane", answer.control),
+        ("from no VTEP of the network", answer.strangers),
     ):
         shown = {name: count for name, count in counters.items() if count}
         if shown:
@@ -122,12 +136,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
-def _verify(socket: str, json: bool) -> None:
-    answer = connect(socket).verify()
+def _tell(answer: VerifyView, good: str, json: bool) -> None:
     if json:
         print_json(answer)
     elif answer.ok:
-        typer.echo("the table is what gossip and local ports say")
+        typer.echo(good)
     for problem in answer.problems:
         typer.echo(problem, err=True)
     if not answer.ok:

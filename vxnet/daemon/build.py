@@ -98,6 +98,7 @@ class Daemon:
     steward: Steward | None
     handover: Handover
     paths: Paths
+    journal: Journal
     foreign: ForeignPeers
 
     def tend_paths(self, now: float) -> None:
@@ -151,6 +152,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     history = History(_now_ms)
     control.subscribe(history.hear)
     forwarding = Forwarding(datapath, control)
+    datapath.subscribe(journal.see)
     paths = Paths(underlay.mtu, control.send_beside, partial(_path_found, forwarding))
     control.hear_beside(lambda data, source: paths.receive(data, source, loop.time()))
     inheritance = Inheritance(vtep)
@@ -283,6 +285,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         steward,
         handover,
         paths,
+        journal,
         foreign,
     )
 

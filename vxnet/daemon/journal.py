@@ -3,17 +3,22 @@
 import logging
 import sys
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
 from vxnet.gossip.events import Alarm, Event, MemberChanged, MemberState
+from vxnet.switch.actions import DuplicateIp, Looped, PortId, SwitchEvent
+from vxnet.wire.addr import Ip, Vtep, format_ip, format_mac
 
 __all__ = ["Journal", "set_up_logging"]
 
 ALARMS_MAX: Final = 64
+STRANGERS_MAX: Final = 3
+"""Lines of log each time strangers are looked at."""
+
 _log = logging.getLogger(__name__)
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -79,10 +84,40 @@ class Journal:
 
     def __init__(self) -> None:
         self._alarms: OrderedDict[str, None] = OrderedDict()
+        self._strangers: dict[Ip, int] = {}
 
     def alarms(self) -> Sequence[str]:
         """The latest alarms, each once."""
         return list(self._alarms)
+
+    def see(self, events: Sequence[SwitchEvent]) -> None:
+        """Take note of what the datapath saw."""
+        for event in events:
+            match event:
+                case Looped(vni, mac, port, other):
+                    self._raise_alarm(
+                        "loop",
+                        f"{format_mac(mac)} of VNI {vni} is behind port {port} and port {other}: "
+                        f"they are joined outside, and port {port} is blocked for a minute",
+                    )
+                case DuplicateIp(vni, ip, mac, at, other, other_at):
+                    self._raise_alarm(
+                        "duplicate address",
+                        f"{format_ip(ip)} of VNI {vni} is claimed by {format_mac(mac)} "
+                        f"({_where(at)}) and is {format_mac(other)}'s ({_where(other_at)})",
+                    )
+                case _:
+                    continue
+
+    def meet(self, strangers: Mapping[Ip, int]) -> None:
+        """Log who sends into networks without being a peer: a few at a time, by how much."""
+        more = {ip: frames - self._strangers.get(ip, 0) for ip, frames in strangers.items()}
+        self._strangers = dict(strangers)
+        for ip in sorted(more, key=lambda ip: -more[ip])[:STRANGERS_MAX]:
+            if more[ip]:
+                _log.warning(
+                    "frames from an unknown VTEP", {"source": format_ip(ip), "frames": more[ip]}
+                )
 
     def hear(self, events: Sequence[Event]) -> None:
         """Take note of what happened."""
@@ -100,11 +135,18 @@ class Journal:
                         },
                     )
                 case Alarm(kind, text):
-                    if text not in self._alarms:
-                        _log.warning("alarm", {"kind": kind, "text": text})
-                    self._alarms[text] = None
-                    self._alarms.move_to_end(text)
-                    if len(self._alarms) > ALARMS_MAX:
-                        self._alarms.popitem(last=False)
+                    self._raise_alarm(kind, text)
                 case _:
                     continue
+
+    def _raise_alarm(self, kind: str, text: str) -> None:
+        if text not in self._alarms:
+            _log.warning("alarm", {"kind": kind, "text": text})
+        self._alarms[text] = None
+        self._alarms.move_to_end(text)
+        if len(self._alarms) > ALARMS_MAX:
+            self._alarms.popitem(last=False)
+
+
+def _where(place: PortId | Vtep) -> str:
+    return f"at {place}" if isinstance(place, Vtep) else f"port {place} here"

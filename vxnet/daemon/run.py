@@ -1,6 +1,7 @@
 """The daemon from its first line to its last: loop, signals, reload, shutdown."""
 
 import asyncio
+import itertools
 import logging
 import os
 import signal
@@ -28,6 +29,9 @@ TEND_EVERY_S = 1.0
 RESTART = signal.SIGUSR1
 """Ends the daemon as SIGTERM does, but for another to go on at once (RestartKillSignal=)."""
 PROBE_EVERY_S = 0.1
+STRANGERS_EVERY = 10
+"""Seconds between looks at who sends without being a peer."""
+
 
 _log = logging.getLogger(__name__)
 
@@ -99,8 +103,10 @@ def _end(stop: asyncio.Event, restart: asyncio.Event | None = None) -> None:
 
 async def _tend(daemon: Daemon) -> None:
     """Look after what nobody tells us of: sandboxes that come back, rules that go."""
-    while True:
+    for second in itertools.count(1):
         await asyncio.sleep(TEND_EVERY_S)
+        if second % STRANGERS_EVERY == 0:
+            daemon.journal.meet(daemon.datapath.stats().strangers)
         await daemon.recoverer.tend(_report)
         try:
             if await daemon.bridge.restore():
