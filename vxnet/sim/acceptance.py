@@ -51,23 +51,28 @@ class Result:
 
 
 class Runner:
-    """Runs seeds in processes beside each other, each process for a few seeds."""
+    """Runs seeds in processes beside each other."""
 
     def __init__(self, seeds: int, processes: int | None) -> None:
         self._seeds = seeds
-        self._pool = get_context("spawn").Pool(
-            processes, initializer=gc.disable, maxtasksperchild=4
-        )
+        self._pool = get_context("spawn").Pool(processes, initializer=gc.disable)
 
     def over(self, run: Callable[[int], T], share: float = 1.0) -> list[T]:
         """What a run gives for each seed, or for a share of them."""
         seeds = range(max(1, round(self._seeds * share)))
-        return self._pool.map(run, seeds, chunksize=1)
+        return self._pool.map(partial(_tidily, run), seeds, chunksize=1)
 
     def close(self) -> None:
         """End the processes."""
         self._pool.terminate()
         self._pool.join()
+
+
+def _tidily(run: Callable[[int], T], seed: int) -> T:
+    """One seed; what it leaves behind goes at once, and not again and again on the way."""
+    found = run(seed)
+    gc.collect()
+    return found
 
 
 def results(size: int, runner: Runner, chosen: set[str]) -> list[Result]:

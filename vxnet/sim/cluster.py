@@ -123,6 +123,11 @@ class Cluster:
             for host in self.up
         )
 
+    def agree(self, vni: int) -> bool:
+        """Whether all roots are equal: needed for replicas to be, and quickly seen."""
+        roots = {(host.node.table.root_of(0), host.node.table.root_of(vni + 1)) for host in self.up}
+        return len(roots) == 1
+
     def until(
         self, condition: Callable[[], bool], limit_s: float, step_s: float = 0.05
     ) -> float | None:

@@ -105,7 +105,12 @@ def split_heals_s(
     cluster.run(length_s / 2)
     cluster.network.heal()
     passed = cluster.until(
-        lambda: cluster.joined() and not cluster.differences() and not cluster.disagreements(VNI),
+        lambda: (
+            cluster.joined()
+            and cluster.agree(VNI)
+            and not cluster.differences()
+            and not cluster.disagreements(VNI)
+        ),
         60.0,
     )
     return NEVER if passed is None else passed

@@ -190,7 +190,7 @@ class Trial:
                 self._took[number] = now - start
                 self._updates.remove(update)
         for start, number in list(self._healing):
-            if self._all_hold_all() and self._all_agree():
+            if self._all_hold_all() and self._cluster.agree(VNI):
                 self._report.healed_s[number] = now - start
                 self._healing.remove((start, number))
 
@@ -210,13 +210,6 @@ class Trial:
         return up == len([h for h in self._cluster if h.started and h.up]) and all(
             len(host.node.roster.live) == up - 1 for host in self._cluster.up
         )
-
-    def _all_agree(self) -> bool:
-        roots = {
-            (host.node.table.root_of(0), host.node.table.root_of(VNI + 1))
-            for host in self._cluster.up
-        }
-        return len(roots) == 1
 
     def _sample(self, octets: int, start: float) -> int:
         up = self._cluster.up
