@@ -66,6 +66,8 @@ def sim(
         splits = tuple(parse_split(text, nodes) for text in partition or ())
     except ConfigError as error:
         raise typer.BadParameter(str(error), param_hint="--partition") from None
+    if plot is not None:
+        _check_plot(plot)
     last = max([10.0, crash or 0.0, *(split.end_s for split in splits)])
     report = run(
         Plan(
@@ -87,6 +89,19 @@ def sim(
         _print_json(report)
     else:
         _print_table(report)
+
+
+def _check_plot(file: Path) -> None:
+    """Before a long run, not after it."""
+    fault = None
+    if file.suffix != ".png":
+        fault = f"{str(file)!r} does not end in .png"
+    elif file.is_dir():
+        fault = f"{str(file)!r} is a directory"
+    elif not file.parent.is_dir():
+        fault = f"{str(file)!r} cannot be written: {file.parent} is no directory"
+    if fault is not None:
+        raise typer.BadParameter(fault, param_hint="--plot")
 
 
 def _print_json(report: "Report") -> None:
@@ -146,5 +161,11 @@ def _plot(report: "Report", file: Path) -> None:
     octets.set_xlabel("virtual time, s")
     held.set_title(f"{report.nodes} nodes, seed {report.seed}")
     figure.tight_layout()
-    figure.savefig(file, dpi=120)
-    plt.close(figure)
+    try:
+        figure.savefig(file, dpi=120)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{str(file)!r} cannot be written: {error.strerror}", param_hint="--plot"
+        ) from None
+    finally:
+        plt.close(figure)

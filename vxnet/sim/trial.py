@@ -17,6 +17,8 @@ __all__ = ["Plan", "Report", "Sample", "Split", "parse_split", "run"]
 
 VNI = 1
 SAMPLE_S = 0.5
+ARRIVES_S = 2.0
+"""An update that has less time than this until the end would say nothing."""
 SETTLED_S = 15.0
 """For so long after a split, deaths may still be declared that it caused."""
 
@@ -136,7 +138,8 @@ class Trial:
             self._look()
             if cluster.now >= next_update:
                 next_update += plan.update_every_s
-                self._update()
+                if cluster.now + ARRIVES_S <= start + plan.length_s:
+                    self._update()
             if cluster.now >= next_sample:
                 next_sample += SAMPLE_S
                 octets = self._sample(octets, start)
@@ -207,7 +210,7 @@ class Trial:
 
     def _all_hold_all(self) -> bool:
         up = len(self._cluster.up)
-        return up == len([h for h in self._cluster if h.started and h.up]) and all(
+        return all(host.started for host in self._cluster) and all(
             len(host.node.roster.live) == up - 1 for host in self._cluster.up
         )
 
