@@ -55,7 +55,7 @@ class ServedHost(ImaginedHost):
             control_counters=lambda: {"refutations": 3},
             own_counters=lambda: {"devices_restored": self.guard.restored},
             clock=lambda: 75.0,
-            now_ms=self._now,
+            now_ms=self.clock,
             path_mtus=dict,
             past=self.history,
         )
