@@ -131,6 +131,11 @@ class NodeSettings(Struct, frozen=True, kw_only=True):
         "auto"
     )
     """Rust, Python, or `auto`: Rust where it was built."""
+    busy_poll_us: Annotated[
+        int, _kind("a number of microseconds from 0 to 10000", ge=0, le=10_000)
+    ] = 200
+    """While frames come close together, how long the native datapath looks for the next before it
+    sleeps; 0: not at all."""
     keep_devices: Switch = False
     """Whether endpoints' devices stay in their sandboxes when the daemon ends, for the next one."""
     mtu: UnderlayMtu | None = None

@@ -1,6 +1,6 @@
 //! The datapath alone, without Python: joins one TAP to one other host, and learns.
 //!
-//!     cargo run --release --example bridge -- TAP LOCAL_IP REMOTE_IP [WORKERS [SPIN_US]]
+//!     cargo run --release --example bridge -- TAP LOCAL_IP REMOTE_IP [WORKERS [BUSY_POLL_US]]
 //!
 //! Makes the TAP in this network namespace (move it where it is wanted) and runs until it is ended.
 //! For measuring and profiling; `vxnet daemon` is what people run.
@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use vxnet_native::counters::Reason;
 use vxnet_native::egress::Egress;
@@ -62,7 +62,9 @@ fn learn(workers: &Workers, punt: &Punt) {
 fn main() -> io::Result<()> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, tap, local, remote, rest @ ..] = arguments.as_slice() else {
-        return Err(io::Error::other("usage: bridge TAP LOCAL_IP REMOTE_IP [WORKERS [SPIN_US]]"));
+        return Err(io::Error::other(
+            "usage: bridge TAP LOCAL_IP REMOTE_IP [WORKERS [BUSY_POLL_US]]",
+        ));
     };
     let ip = |text: &str| text.parse::<IpAddr>().map_err(io::Error::other);
     let number =
@@ -76,10 +78,10 @@ fn main() -> io::Result<()> {
         receive_octets: 16 << 20,
         send_octets: 4 << 20,
         checksum: true,
+        busy_poll: Duration::from_micros(number(1, 0)),
     };
     let mut workers = Workers::open(&plan, Vec::new())?;
     workers.begin()?;
-    workers.shared.spin_us.store(number(1, 0), Ordering::Relaxed);
     let port = Arc::new(Port::new(PORT, VNI, None, vec![Queue::duplicate(tap.as_raw_fd())?], true));
     let vtep = Arc::new(Vtep::new(0, SocketAddr::new(ip(remote)?, 14789)));
     let settings = Settings {

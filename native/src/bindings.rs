@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -99,7 +100,7 @@ impl Engine {
     ///
     /// `inherited` are sockets that a former daemon received on; they are the engine's now.
     #[new]
-    #[pyo3(signature = (ip, port, *, workers, source_ports, senders, receive_buffer, send_buffer, checksum, inherited))]
+    #[pyo3(signature = (ip, port, *, workers, source_ports, senders, receive_buffer, send_buffer, checksum, busy_poll_us, inherited))]
     #[allow(clippy::too_many_arguments)] // named, every one
     fn new(
         py: Python,
@@ -111,6 +112,7 @@ impl Engine {
         receive_buffer: i32,
         send_buffer: i32,
         checksum: bool,
+        busy_poll_us: u64,
         inherited: Vec<RawFd>,
     ) -> PyResult<Self> {
         let local = address(ip, port)?;
@@ -125,6 +127,7 @@ impl Engine {
             receive_octets: receive_buffer,
             send_octets: send_buffer,
             checksum,
+            busy_poll: Duration::from_micros(busy_poll_us),
         };
         let workers = py.detach(|| Workers::open(&plan, inherited)).map_err(refused)?;
         Ok(Self {
@@ -157,13 +160,6 @@ impl Engine {
     /// Readable while frames wait for `take`.
     fn punt_fd(&self) -> PyResult<RawFd> {
         Ok(self.workers()?.shared.punts.descriptor())
-    }
-
-    /// How long a worker looks again and again before it sleeps.
-    fn set_spin(&self, microseconds: u64) -> PyResult<()> {
-        let spin = &self.workers()?.shared.spin_us;
-        spin.store(microseconds, std::sync::atomic::Ordering::Relaxed);
-        Ok(())
     }
 
     /// Add a network, or change its settings.

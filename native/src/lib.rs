@@ -22,6 +22,7 @@ pub mod room;
 pub mod settle;
 pub mod strangers;
 pub mod table;
+pub mod vigil;
 pub mod vnet;
 pub mod vxlan;
 pub mod workers;

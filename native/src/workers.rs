@@ -22,6 +22,7 @@ use crate::outbox::Senders;
 use crate::punt;
 use crate::strangers::Strangers;
 use crate::table::Table;
+use crate::vigil::Vigil;
 
 /// Frames read from one link before the others have their turn.
 const TURN: usize = 64;
@@ -46,8 +47,7 @@ pub struct Shared {
     pub stray: Counters,
     /// Frames of VTEPs that are no peers.
     pub strangers: Strangers,
-    /// How long a worker looks again and again before it sleeps, in microseconds.
-    pub spin_us: AtomicU64,
+    busy_poll: Duration,
     started: Instant,
     stopping: AtomicBool,
     version: AtomicU64,
@@ -106,6 +106,8 @@ pub struct Plan {
     pub send_octets: i32,
     /// Whether outer UDP checksums are written.
     pub checksum: bool,
+    /// How long a thread without frames looks again before it sleeps, at most.
+    pub busy_poll: Duration,
 }
 
 impl Workers {
@@ -140,7 +142,7 @@ impl Workers {
             io: Io::default(),
             stray: Counters::default(),
             strangers: Strangers::default(),
-            spin_us: AtomicU64::new(0),
+            busy_poll: plan.busy_poll,
             started: Instant::now(),
             stopping: AtomicBool::new(false),
             version: AtomicU64::new(0),
@@ -284,12 +286,18 @@ impl Worker {
 
     fn run(mut self) {
         let mut ready = Vec::new();
-        let mut busy_until = Instant::now();
+        let mut vigil = Vigil::new(self.shared.busy_poll, Instant::now());
         loop {
-            let spin = Duration::from_micros(self.shared.spin_us.load(Ordering::Relaxed));
-            let timeout_ms =
-                if spin.is_zero() || Instant::now() > busy_until { self.resume_ms() } else { 0 };
+            let longest_ms = self.resume_ms();
+            let looked = vigil.is_kept().then(Instant::now);
+            let timeout_ms = if looked.is_some() { 0 } else { longest_ms };
             self.poll.wait(timeout_ms, &mut ready).expect("an epoll instance can be waited for");
+            if let (Some(looked), true) = (looked, ready.is_empty()) {
+                thread::yield_now();
+                vigil.gave_way(looked, Instant::now());
+                continue;
+            }
+            vigil.found(Instant::now());
             let shared = Arc::clone(&self.shared);
             // Hushed before looking, so that a change made meanwhile rings again.
             if ready.contains(&BELL) {
@@ -309,9 +317,7 @@ impl Worker {
             if shared.stopping.load(Ordering::Acquire) {
                 return;
             }
-            if !ready.is_empty() && !spin.is_zero() {
-                busy_until = Instant::now() + spin;
-            }
+            vigil.carried(Instant::now());
         }
     }
 

@@ -132,8 +132,10 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     host = NetlinkHost()
     vtep = Vtep(parse_ip(settings.node.vtep), settings.vxlan.port)
     underlay = await _underlay(settings, host)
-    udp = UdpSettings(checksum=settings.vxlan.checksum)
-    datapath, reason = select(settings.node.datapath, vtep, DatapathSettings(udp))
+    chosen = DatapathSettings(
+        UdpSettings(checksum=settings.vxlan.checksum), busy_poll_us=settings.node.busy_poll_us
+    )
+    datapath, reason = select(settings.node.datapath, vtep, chosen)
     key_file = Path(settings.gossip.key_file) if settings.gossip.key_file else None
     keys = () if key_file is None else read_keys(key_file)
     control = GossipControl(

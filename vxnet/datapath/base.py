@@ -45,6 +45,7 @@ class DatapathSettings:
     """What every datapath may be told."""
 
     udp: UdpSettings = field(default_factory=UdpSettings)
+    busy_poll_us: int = 200  # how long a thread looks again before it sleeps; pure has no threads
 
 
 @dataclass(slots=True)

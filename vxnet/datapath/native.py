@@ -99,6 +99,7 @@ class NativeDatapath:
                 receive_buffer=udp.receive_buffer_bytes,
                 send_buffer=udp.send_buffer_bytes,
                 checksum=udp.checksum,
+                busy_poll_us=self._settings.busy_poll_us,
                 inherited=inherited,
             )
         except OSError as error:
