@@ -14,6 +14,7 @@ from vxnet.errors import ConfigError
 
 __all__ = [
     "RELOADABLE",
+    "DnsSettings",
     "DockerSettings",
     "GossipSettings",
     "LogSettings",
@@ -80,6 +81,11 @@ def _check_peer(text: str) -> None:
     ipaddress.ip_address(host)
 
 
+def _check_resolver(text: str) -> None:
+    host, _ = parse_host_port(text, 53)
+    ipaddress.ip_address(host)
+
+
 def _check_subnet(text: str) -> None:
     ipaddress.ip_network(text)
 
@@ -108,6 +114,9 @@ Listen = Annotated[
 ]
 PeerAddress = Annotated[
     str, _kind('an address with or without a port, like "192.0.2.9:4789"', _check_peer)
+]
+Resolver = Annotated[
+    str, _kind('an address with or without a port, like "192.0.2.53:53"', _check_resolver)
 ]
 Subnet = Annotated[str, _kind('a subnet without host bits, like "10.9.0.0/24"', _check_subnet)]
 VniNumber = Annotated[int, _kind("a VNI from 0 to 16777215", ge=0, le=2**24 - 1)]
@@ -168,6 +177,17 @@ class GossipSettings(Struct, frozen=True, kw_only=True):
     """The cluster's key; `""`: gossip is in clear, and the daemon says so."""
     profile: Annotated[Literal["lan", "wan"], _kind('"lan" or "wan"')] = "lan"
     """How patient failure detection is."""
+
+
+class DnsSettings(Struct, frozen=True, kw_only=True):
+    """The resolver of each network."""
+
+    enabled: Switch = True
+    """Answer for names in networks, at the last address of each subnet."""
+    upstream: Annotated[
+        tuple[Resolver, ...], _kind('a list of addresses, like ["192.0.2.53"]')
+    ] = ()
+    """Who is asked for all other names; none: the resolvers of /etc/resolv.conf."""
 
 
 class DockerSettings(Struct, frozen=True, kw_only=True):
@@ -236,6 +256,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     node: NodeSettings
     vxlan: VxlanSettings = VxlanSettings()
     gossip: GossipSettings = GossipSettings()
+    dns: DnsSettings = DnsSettings()
     docker: DockerSettings = DockerSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()

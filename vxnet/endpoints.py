@@ -54,6 +54,8 @@ class EndpointRequest:
     leased: tuple[IpInterface, ...] | None = None
     """Addresses that whoever asks holds already; then none is handed out."""
     lent: bool = False
+    aliases: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
 
 
 class Endpoints:
@@ -253,6 +255,8 @@ class Endpoints:
                 f"a {network.driver} network publishes no ports; attach the sandbox to a bridge "
                 "network too, and publish there"
             )
+        for alias in request.aliases:
+            check_name("alias", alias)
         mac = request.mac or derive_mac(network.id, endpoint_id)
         if is_group(mac) or not any(mac):
             raise StateError(
@@ -271,6 +275,8 @@ class Endpoints:
             published=request.published,
             priority=request.priority,
             lent=request.lent,
+            aliases=request.aliases,
+            services=request.services,
         )
 
     def _check_addresses(self, endpoint: Endpoint) -> None:

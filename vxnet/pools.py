@@ -24,7 +24,7 @@ from vxnet.cnm.claims import (
 from vxnet.cnm.ipam import Pool, PoolId
 from vxnet.cnm.model import IpAddress, IpNetwork, Network, NetworkId
 from vxnet.cnm.ring import Segment
-from vxnet.cnm.subnets import bounds
+from vxnet.cnm.subnets import bounds, resolvers_of
 from vxnet.control.base import ControlPlane
 from vxnet.errors import HostError, VxnetError, WireError
 from vxnet.gossip.events import Event, NodeId, Record, RecordGone, RecordKind, RecordSet
@@ -95,7 +95,11 @@ class Pools:
         """The pools of a network, made from what was saved and heard where they are new."""
         if network.shared:
             self._shared.add(network.id)
-        return [(s.prefix, self._open(network, s.prefix, s.gateway)) for s in network.subnets]
+        resolvers = {address.network: address.ip for address in resolvers_of(network)}
+        return [
+            (s.prefix, self._open(network, s.prefix, (s.gateway, resolvers.get(s.prefix))))
+            for s in network.subnets
+        ]
 
     async def begin(self, network: Network, members: Sequence[NodeId]) -> None:
         """This host just made the network: it owns the subnets, and hands parts to the members."""
@@ -186,14 +190,16 @@ class Pools:
         else:
             self.tell(AnswerRow(request.number, reason), network, asker.to_bytes(8))
 
-    def _open(self, network: Network, prefix: IpNetwork, gateway: IpAddress | None) -> Pool:
+    def _open(
+        self, network: Network, prefix: IpNetwork, reserved: Iterable[IpAddress | None]
+    ) -> Pool:
         pool_id = (network.id, prefix)
         pool = self._pools.get(pool_id)
         if pool is not None and pool.creator == network.creator:
             return pool
         first, last = bounds(prefix)
-        reserved = frozenset() if gateway is None else frozenset({number_of(prefix, gateway)})
-        pool = Pool(self.me, network.creator, first, last, reserved)
+        left_out = frozenset(number_of(prefix, a) for a in reserved if a is not None)
+        pool = Pool(self.me, network.creator, first, last, left_out)
         for segment in _decode(self._saved.get(_key(pool_id), b""), network.creator):
             pool.ring.merge(segment)
         self._pools[pool_id] = pool

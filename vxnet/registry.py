@@ -1,6 +1,6 @@
 """The endpoints of this host, in memory as they are on disk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +21,8 @@ class Registry:
 
     def __init__(self, store: Store) -> None:
         self.absent: set[EndpointId] = set()
+        self.watchers: list[Callable[[], None]] = []
+        """Told after each change."""
         self._store = store
         self._endpoints: dict[EndpointId, Endpoint] = {}
 
@@ -66,6 +68,7 @@ class Registry:
         kept = replace(endpoint, state=state)
         await self._store.put(TABLE, endpoint.id, write_endpoint(kept))
         self._endpoints[endpoint.id] = kept
+        self._tell()
         return kept
 
     async def drop(self, endpoint: EndpointId) -> None:
@@ -73,3 +76,8 @@ class Registry:
         await self._store.delete(TABLE, endpoint)
         self._endpoints.pop(endpoint, None)
         self.absent.discard(endpoint)
+        self._tell()
+
+    def _tell(self) -> None:
+        for watcher in self.watchers:
+            watcher()

@@ -2,13 +2,15 @@
 
 import asyncio
 import ipaddress
+from functools import partial
 from random import Random
 
 from vxnet.addresses import Addresses
-from vxnet.cnm.model import EndpointId, Sandbox, SandboxKind
+from vxnet.cnm.model import EndpointId, IpInterface, Sandbox, SandboxKind
 from vxnet.control.memory import MemoryCluster, MemoryControl
 from vxnet.convergence import Convergence
 from vxnet.datapath.memory import MemoryDatapath
+from vxnet.door import Door
 from vxnet.drivers.chooser import DriverChooser
 from vxnet.drivers.host import HostDriver
 from vxnet.drivers.none import NoneDriver
@@ -18,14 +20,17 @@ from vxnet.errors import HostError, VxnetError
 from vxnet.forwarding import Forwarding
 from vxnet.guard import Guard
 from vxnet.host.memory import MemoryHost, MemoryStore, MemoryWatch
+from vxnet.host.upstream import Upstream
+from vxnet.nameservice import NameService
 from vxnet.network_table import NetworkTable
 from vxnet.networks import Networks
 from vxnet.plumbing import Plumbing
 from vxnet.pools import Pools
 from vxnet.recovery import Recoverer
 from vxnet.registry import Registry
+from vxnet.resolvers import Resolvers
 from vxnet.sandboxes import Sandboxes
-from vxnet.wire.addr import Ip, Vtep
+from vxnet.wire.addr import Ip, Mac, Vtep
 
 __all__ = ["NETNS", "ImaginedHost", "ImaginedLink", "vtep_of"]
 
@@ -82,8 +87,24 @@ class ImaginedHost:
         self.links: list[ImaginedLink] = []
         self.now_ms = 1_000_000
         self.forwarding = Forwarding(self.datapath, self.control)
+        self.registry = Registry(self.store)
+        self.names = NameService(self.control, self.registry)
+        self.resolvers = Resolvers(
+            self.names,
+            self.registry,
+            self.forwarding,
+            lambda network: self.table.by_id(network),
+            lambda network, name: None,
+            self._open_door,
+            partial(Upstream, [("192.0.2.53", 53)]),
+            self.report,
+        )
         self.overlay = OverlayDriver(
-            self.forwarding, self._open_link, mtu_max=1450, gso_max_bytes=62_000
+            self.forwarding,
+            self._open_link,
+            mtu_max=1450,
+            gso_max_bytes=62_000,
+            companion=self.resolvers,
         )
         drivers = DriverChooser([self.overlay, NoneDriver(), HostDriver(self.host)])
         self.table = NetworkTable(self.control, self.store, drivers)
@@ -104,7 +125,6 @@ class ImaginedHost:
             self.host,
             now_ms=self.clock,
         )
-        self.registry = Registry(self.store)
         self.watch = MemoryWatch()
         plumbing = Plumbing(self.networks, self.registry, self.host, self.watch)
         self.recoverer = Recoverer(self.table, self.addresses, self.registry, plumbing)
@@ -125,6 +145,7 @@ class ImaginedHost:
     async def start(self) -> "ImaginedHost":
         """As the daemon does: hear the cluster, then take up what was saved."""
         await self.control.start()
+        self.names.follow_members()
         await self.pools.load()
         await self.networks.load()
         await self.sandboxes.load()
@@ -159,6 +180,13 @@ class ImaginedHost:
 
     def clock(self) -> int:
         return self.now_ms
+
+    async def _open_door(
+        self, addresses: tuple[IpInterface, ...], mac: Mac, mtu: int, port: int
+    ) -> Door:
+        link = ImaginedLink("dns0", self.host)
+        self.links.append(link)
+        return Door(link, (), ())
 
     async def _open_link(self, path: str | None, name: str, for_vm: bool) -> ImaginedLink:
         refusal, self.link_refusal = self.link_refusal, None

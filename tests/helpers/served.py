@@ -58,6 +58,7 @@ class ServedHost(ImaginedHost):
             now_ms=self.clock,
             path_mtus=dict,
             past=self.history,
+            resolvers=self.resolvers,
         )
         gossip = GossipControl(name=name, vtep=self.control.vtep, state_file=socket)
         rotation = Rotation(gossip, None)

@@ -10,6 +10,7 @@ import msgspec
 from vxnet.api.model import (
     AttachBody,
     DetachBody,
+    DnsView,
     DriverView,
     EndpointBody,
     EndpointView,
@@ -77,6 +78,9 @@ class Client:
 
     def verify(self) -> VerifyView:
         return self._ask("GET", "/v1/fdb/verify", VerifyView)
+
+    def dns(self, name: str, network: str) -> DnsView:
+        return self._ask("GET", f"/v1/dns/{quote(name, '')}" + _query(network), DnsView)
 
     def networks(self) -> list[NetworkView]:
         return self._ask("GET", "/v1/networks", list[NetworkView])

@@ -6,6 +6,7 @@ __all__ = [
     "AttachBody",
     "CountersView",
     "DetachBody",
+    "DnsView",
     "DriverView",
     "EndpointBody",
     "EndpointView",
@@ -81,6 +82,7 @@ class EndpointBody(Struct, frozen=True, forbid_unknown_fields=True):
     publish: tuple[str, ...] = ()
     """Like `8080:80/tcp`: a port of the host and the endpoint's."""
     priority: int = 0
+    aliases: tuple[str, ...] = ()
 
 
 class JoinBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -235,6 +237,22 @@ class EndpointView(Struct, frozen=True):
     created_ms: int
     published: tuple[str, ...] = ()
     priority: int = 0
+    aliases: tuple[str, ...] = ()
+
+
+class DnsView(Struct, frozen=True):
+    """What a name is to somebody in a network, and why."""
+
+    name: str
+    network: str
+    """Whose names were looked at: the network that was asked about, or that the name is in."""
+    kind: str
+    addresses: tuple[str, ...]
+    endpoints: tuple[str, ...]
+    """Which endpoints they are, each with its host."""
+    why: str
+    resolvers: tuple[str, ...]
+    """Where the network's names are asked for; for a name of none, who is asked instead."""
 
 
 class MemberView(Struct, frozen=True):

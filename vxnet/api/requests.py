@@ -44,6 +44,7 @@ def endpoint_request(body: EndpointBody) -> EndpointRequest:
         mac=parse_mac(body.mac) if body.mac else None,
         published=tuple(_published(text) for text in body.publish),
         priority=body.priority,
+        aliases=body.aliases,
     )
 
 

@@ -27,6 +27,7 @@ from vxnet.api.views import Views, foreign_view
 from vxnet.control.keyfile import parse_key
 from vxnet.control.rotation import Rotation
 from vxnet.endpoints import Endpoints
+from vxnet.errors import WireError
 from vxnet.foreign import ForeignPeers
 from vxnet.networks import Networks
 from vxnet.sandboxes import Sandboxes
@@ -81,6 +82,7 @@ class Routes:
             ("POST", "/v1/sandboxes", self._create_sandbox),
             ("GET", "/v1/sandboxes/{name}", self._inspect_sandbox),
             ("DELETE", "/v1/sandboxes/{name}", self._remove_sandbox),
+            ("GET", "/v1/dns/{name}", self._dns),
             ("GET", "/v1/history/{about:mac|ip|peer}/{value}", self._history),
             ("GET", "/v1/keys", self._list_keys),
             ("POST", "/v1/keys", self._install_key),
@@ -198,6 +200,12 @@ class Routes:
         sandbox = self.sandboxes.get(request.match_info["name"])
         await self.sandboxes.remove(request.match_info["name"])
         return self.views.sandbox(sandbox)
+
+    async def _dns(self, request: web.Request) -> Any:
+        network = request.query.get("network")
+        if network is None:
+            raise WireError("a name means something in a network only; say which")
+        return self.views.dns(request.match_info["name"], network)
 
     async def _history(self, request: web.Request) -> Any:
         return self.views.history(request.match_info["about"], request.match_info["value"])

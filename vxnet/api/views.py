@@ -10,6 +10,7 @@ import vxnet
 from vxnet.addresses import Addresses
 from vxnet.api.model import (
     CountersView,
+    DnsView,
     DriverView,
     EndpointView,
     FdbView,
@@ -37,6 +38,7 @@ from vxnet.foreign import ForeignPeer
 from vxnet.forwarding import Forwarding
 from vxnet.gossip.events import Member, NodeId
 from vxnet.networks import Networks
+from vxnet.resolvers import Resolvers
 from vxnet.sandboxes import Sandboxes
 from vxnet.switch.actions import PortId
 from vxnet.wire.addr import Vni, Vtep, format_ip, format_mac, parse_ip, parse_mac
@@ -81,6 +83,7 @@ class Views:
     now_ms: Callable[[], int]
     past: History
     path_mtus: Callable[[], dict[Vtep, int]]
+    resolvers: Resolvers
 
     def status(self) -> StatusView:
         """The host at a glance."""
@@ -146,6 +149,7 @@ class Views:
             created_ms=endpoint.created_ms,
             published=tuple(map(str, endpoint.published)),
             priority=endpoint.priority,
+            aliases=endpoint.aliases,
         )
 
     def sandbox(self, sandbox: Sandbox) -> SandboxView:
@@ -177,6 +181,30 @@ class Views:
             for lease in found
             if only is None or lease.network == only
         ]
+
+    def dns(self, name: str, network: str) -> DnsView:
+        """What a name is to somebody in a network. Raises StateError for an unknown network."""
+        asked = self.networks.get(network)
+        found = self.resolvers.explain(name, asked)
+        if found is None:
+            upstream = tuple(self.resolvers.upstream())
+            why = "no name of the network; the host's resolvers are asked"
+            if not upstream:
+                why = "no name of the network, and this host has no resolver to ask"
+            return DnsView(name, asked.name, "passed on", (), (), why, upstream)
+        hosts = {member.id: member.name for member in self.control.members()}
+        return DnsView(
+            name=name,
+            network=found.scope.name,
+            kind=str(found.kind),
+            addresses=tuple(map(format_ip, found.addresses)),
+            endpoints=tuple(
+                f"{one.row.name} on {hosts.get(NodeId(one.owner), 'a host that is gone')}"
+                for one in found.named
+            ),
+            why=found.why,
+            resolvers=tuple(map(str, found.scope.resolvers)),
+        )
 
     async def driver(self, driver: NetworkDriver) -> DriverView:
         """What makes networks, and whether it can here."""

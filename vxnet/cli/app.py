@@ -8,6 +8,7 @@ import vxnet
 from vxnet.cli import endpoint, ipam, keys, network, sandbox, show
 from vxnet.cli.daemon import daemon
 from vxnet.cli.demo import demo
+from vxnet.cli.dns import dns
 from vxnet.cli.history import history
 from vxnet.cli.sim import sim
 
@@ -27,6 +28,7 @@ app.command()(show.status)
 app.command()(show.peers)
 app.command()(show.fdb)
 app.command()(show.stats)
+app.command()(dns)
 app.command()(history)
 app.command()(sim)
 app.add_typer(network.app, name="network")

@@ -7,6 +7,7 @@ import typer
 from vxnet.api.model import AttachBody, EndpointBody, EndpointView, JoinBody
 from vxnet.cli.options import (
     DEFAULT_SOCKET,
+    Aliases,
     Ifname,
     Ips,
     Json,
@@ -49,6 +50,7 @@ def attach(
     ip: Ips = None,
     mac: MacText = "",
     name: Name = "",
+    alias: Aliases = None,
     publish: Publish = None,
     priority: Priority = 0,
     socket: Socket = DEFAULT_SOCKET,
@@ -73,6 +75,7 @@ def attach(
         mac=mac,
         publish=tuple(publish or ()),
         priority=priority,
+        aliases=tuple(alias or ()),
     )
     join = join_body(netns, pid, path, ifname, tap)
     _show(connect(socket).attach(AttachBody(endpoint, join)), json)
@@ -90,6 +93,7 @@ def detach(endpoint: Endpoint, socket: Socket = DEFAULT_SOCKET, json: Json = Fal
 def create(
     network: Network,
     name: Name = "",
+    alias: Aliases = None,
     ip: Ips = None,
     mac: MacText = "",
     publish: Publish = None,
@@ -108,6 +112,7 @@ def create(
         mac=mac,
         publish=tuple(publish or ()),
         priority=priority,
+        aliases=tuple(alias or ()),
     )
     _show(connect(socket).create_endpoint(body), json)
 

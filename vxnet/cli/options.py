@@ -8,6 +8,7 @@ from vxnet.api.client import Client
 
 __all__ = [
     "DEFAULT_SOCKET",
+    "Aliases",
     "Ifname",
     "Ips",
     "Json",
@@ -54,6 +55,10 @@ Publish = Annotated[
         metavar="HOST:PORT[/udp]",
         help="Open a port of the host to one of the endpoint's (bridge networks).",
     ),
+]
+Aliases = Annotated[
+    list[str] | None,
+    typer.Option("--alias", help="What else it is called in the network; may be given again."),
 ]
 Priority = Annotated[
     int, typer.Option("--priority", help="The highest of a sandbox's endpoints is its way out.")

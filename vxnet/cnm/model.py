@@ -146,6 +146,8 @@ class Endpoint:
     priority: int = 0  # the sandbox's way out leads through the endpoint with the highest
     lent: bool = False  # another (Docker) puts its device into the sandbox, and names it there
     anycast: bool = False  # every host has one of it, so that none tells the others
+    aliases: tuple[str, ...] = ()  # what else it is called in its network
+    services: tuple[str, ...] = ()  # what it is a member of
 
     @property
     def is_for_vm(self) -> bool:

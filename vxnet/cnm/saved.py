@@ -35,6 +35,8 @@ class _Saved(msgspec.Struct, frozen=True):
     published_at: tuple[str, ...] = ()
     """The host's address of each published port; "": any."""
     lent: bool = False
+    aliases: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
 
 
 def write_endpoint(endpoint: Endpoint) -> bytes:
@@ -55,6 +57,8 @@ def write_endpoint(endpoint: Endpoint) -> bytes:
             priority=endpoint.priority,
             published_at=tuple(str(p.host_ip or "") for p in endpoint.published),
             lent=endpoint.lent,
+            aliases=endpoint.aliases,
+            services=endpoint.services,
         )
     )
 
@@ -81,6 +85,8 @@ def read_endpoint(value: bytes) -> Endpoint:
             ),
             priority=saved.priority,
             lent=saved.lent,
+            aliases=saved.aliases,
+            services=saved.services,
         )
     except (msgspec.DecodeError, VxnetError) as error:
         raise ValueError(str(error)) from None

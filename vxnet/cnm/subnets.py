@@ -9,11 +9,13 @@ from typing import Final
 from vxnet.cnm.model import IpAddress, IpInterface, IpNetwork, Network, Subnet
 from vxnet.errors import StateError
 
-__all__ = ["bounds", "choose_subnets", "overlap", "place_address"]
+__all__ = ["bounds", "choose_subnets", "overlap", "place_address", "resolvers_of"]
 
 POOL_V4: Final = ipaddress.IPv4Network("10.128.0.0/9")
 SUBNET_V4_BITS: Final = 20
 SUBNET_V6_BITS: Final = 64
+RESOLVED_MIN: Final = 16
+"""Addresses of the smallest subnet that has one to spare for a resolver."""
 
 
 def choose_subnets(name: str, taken: Iterable[IpNetwork]) -> tuple[Subnet, ...]:
@@ -40,9 +42,25 @@ def place_address(network: Network, address: IpAddress) -> IpInterface:
                 )
             if address == subnet.gateway:
                 raise StateError(f"{address} is the gateway of network {network.name}")
+            if address in (own.ip for own in resolvers_of(network)):
+                raise StateError(f"{address} is the resolver of network {network.name}")
             return _with_prefix(address, subnet.prefix)
     subnets = ", ".join(str(subnet.prefix) for subnet in network.subnets) or "no subnet"
     raise StateError(f"{address} is outside network {network.name}, which has {subnets}")
+
+
+def resolvers_of(network: Network) -> tuple[IpInterface, ...]:
+    """Where a network's names are asked for, on every host: the last address of each subnet.
+
+    None in a subnet too small to spare one, and none in networks that say `resolver = off`.
+    """
+    if network.vni is None or network.options.get("resolver") == "off":
+        return ()
+    return tuple(
+        _with_prefix(_last(subnet), subnet.prefix)
+        for subnet in network.subnets
+        if subnet.prefix.num_addresses >= RESOLVED_MIN
+    )
 
 
 def bounds(prefix: IpNetwork) -> tuple[int, int]:
@@ -51,6 +69,11 @@ def bounds(prefix: IpNetwork) -> tuple[int, int]:
     if size <= 2:
         return 0, size - 1
     return 1, size - 2 if prefix.version == 4 else size - 1
+
+
+def _last(subnet: Subnet) -> IpAddress:
+    last = subnet.prefix.network_address + bounds(subnet.prefix)[1]
+    return last if last != subnet.gateway else last - 1
 
 
 def _with_prefix(address: IpAddress, prefix: IpNetwork) -> IpInterface:

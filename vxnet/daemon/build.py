@@ -17,7 +17,7 @@ from vxnet.addresses import Addresses
 from vxnet.api.routes import Routes
 from vxnet.api.server import ApiServer
 from vxnet.api.views import Identity, Views
-from vxnet.cnm.model import Subnet
+from vxnet.cnm.model import Network, NetworkId, Subnet
 from vxnet.config import NetworkSettings, Settings, parse_host_port
 from vxnet.control.address import from_socket
 from vxnet.control.gossip import GossipControl
@@ -40,6 +40,7 @@ from vxnet.docker.ledger import Ledger
 from vxnet.docker.networks import DockerNetworks
 from vxnet.docker.server import PluginServer, calls
 from vxnet.docker.steward import Steward
+from vxnet.door import open_door
 from vxnet.drivers.bridge import BridgeDriver
 from vxnet.drivers.chooser import DriverChooser
 from vxnet.drivers.host import HostDriver
@@ -61,15 +62,19 @@ from vxnet.host.namespace import run_inside
 from vxnet.host.netlink import NetlinkHost
 from vxnet.host.plugins import find_plugin
 from vxnet.host.store import open_store
+from vxnet.host.upstream import Upstream
 from vxnet.host.watch import NetlinkWatch
 from vxnet.link.packet import PacketLink
 from vxnet.link.tap import Tap
+from vxnet.nameservice import NameService
 from vxnet.network_table import NetworkTable
 from vxnet.networks import NetworkRequest, Networks
 from vxnet.plumbing import Plumbing
 from vxnet.pools import Pools
 from vxnet.recovery import Recoverer
 from vxnet.registry import Registry
+from vxnet.resolvers import Resolvers
+from vxnet.resolvfiles import ResolvFiles
 from vxnet.sandboxes import Sandboxes
 from vxnet.underlay.udp import UdpSettings
 from vxnet.wire.addr import Vni, Vtep, parse_ip
@@ -97,6 +102,8 @@ class Daemon:
     pools: Pools
     steward: Steward | None
     handover: Handover
+    resolvers: Resolvers
+    resolv_files: ResolvFiles
     paths: Paths
     journal: Journal
     foreign: ForeignPeers
@@ -159,11 +166,28 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     control.hear_beside(lambda data, source: paths.receive(data, source, loop.time()))
     inheritance = Inheritance(vtep)
     stack.callback(inheritance.close)
+    registry = Registry(store)
+    names = NameService(control, registry)
+
+    def find_network(network: NetworkId) -> Network | None:
+        return table.by_id(network)
+
+    resolvers = Resolvers(
+        names,
+        registry,
+        forwarding,
+        find_network,
+        lambda network, name: None,
+        open_door,
+        partial(Upstream, _upstream(settings)),
+        _report,
+    )
     overlay = OverlayDriver(
         forwarding,
         partial(_open_tap, inheritance),
         mtu_max=underlay.mtu - OUTER_BYTES[len(vtep.ip)] - HEADER_BYTES,
         gso_max_bytes=settings.vxlan.gso_max_bytes,
+        companion=resolvers if settings.dns.enabled else None,
     )
     handover = Handover(store, datapath, forwarding, overlay, _now_ms)
     links = NetlinkLinks()
@@ -186,7 +210,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     convergence = Convergence(table, control, addresses, now_ms=_now_ms, random=random)
     networks = Networks(table, control, forwarding, addresses, host, now_ms=_now_ms)
     foreign = ForeignPeers(networks, forwarding, store, vtep)
-    registry = Registry(store)
+    resolv_files = ResolvFiles(registry, find_network if settings.dns.enabled else lambda _: None)
     watch = NetlinkWatch()
     plumbing = Plumbing(networks, registry, host, watch)
     recoverer = Recoverer(table, addresses, registry, plumbing)
@@ -222,10 +246,14 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
             "bad_network_records": convergence.bad_records,
             "bad_address_rows": pools.bad_rows,
             "devices_restored": guard.restored,
+            "bad_name_rows": names.bad_rows,
+            "refused_name_rows": names.refused_rows,
+            **resolvers.counts(),
         },
         clock=loop.time,
         now_ms=_now_ms,
         past=history,
+        resolvers=resolvers,
         path_mtus=paths.mtus,
     )
     routes = Routes(
@@ -240,15 +268,18 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         await datapath.start()
     stack.push_async_callback(lambda: control.close(farewell=not handover.asked))
     await control.start()
+    names.follow_members()
     if await handover.take_up():
         stack.callback(loop.call_later(PRESUMED_S, forwarding.stop_presuming).cancel)
     await pools.load()
     await networks.load()
     await foreign.load()
     await _ensure_networks(settings, networks, foreign)
+    stack.callback(resolvers.close)
     # Docker's containers have no other device, so theirs stay for the next daemon.
     keep_devices = settings.node.keep_devices or settings.docker.enabled
     stack.push_async_callback(lambda: overlay.close(keep_devices=keep_devices or handover.asked))
+    stack.push_async_callback(resolv_files.close, _report)
     stack.callback(watch.close)
     await watch.start()
     await sandboxes.load()
@@ -286,6 +317,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         pools,
         steward,
         handover,
+        resolvers,
+        resolv_files,
         paths,
         journal,
         foreign,
@@ -373,6 +406,10 @@ def _path_found(forwarding: Forwarding, vtep: Vtep, mtu: int | None) -> None:
 
 def _seeds(settings: Settings) -> list[tuple[str, int]]:
     return [parse_host_port(seed, settings.gossip.port) for seed in settings.gossip.seeds]
+
+
+def _upstream(settings: Settings) -> list[tuple[str, int]]:
+    return [parse_host_port(server, 53) for server in settings.dns.upstream]
 
 
 def _find_remote(host: HostNetwork, name: str) -> RemoteDriver | None:

@@ -12,6 +12,7 @@ from vxnet.demo.drivers import PLUGINS
 from vxnet.demo.namespace import NAMESPACES, require_root
 from vxnet.demo.processes import end_pids, pids_in_namespaces, pids_mentioning
 from vxnet.errors import StateError
+from vxnet.host.resolvconf import withdraw
 
 __all__ = ["leftovers", "prefixes", "remove"]
 
@@ -46,6 +47,7 @@ def remove(prefix: str) -> list[str]:
     end_pids(_pids(prefix))
     for name in _namespaces(prefix):
         netns.remove(name)
+        withdraw(name)
     _plugin(prefix).unlink(missing_ok=True)
     shutil.rmtree(DIRECTORY / prefix, ignore_errors=True)
     with suppress(OSError):

@@ -11,6 +11,7 @@ from pyroute2 import netns
 
 from vxnet.demo.processes import end_all, end_pids, pids_in_namespaces
 from vxnet.errors import HostError
+from vxnet.host.resolvconf import withdraw
 
 __all__ = ["NAMESPACES", "Namespace", "require_root"]
 
@@ -156,6 +157,7 @@ class Namespace:
         self.end_processes()
         if self.path.exists():
             netns.remove(self.name)
+        withdraw(self.name)  # a daemon that was killed could not
 
     def _entered(self, command: Sequence[str | Path]) -> list[str]:
         return ["nsenter", f"--net={self.path}", "--", *map(str, command)]

@@ -13,7 +13,7 @@ from vxnet.link.base import Link
 from vxnet.switch.actions import PortId
 from vxnet.wire.addr import Vni
 
-__all__ = ["MADE_BY", "OPTIONS", "LinkOpener", "OverlayDriver"]
+__all__ = ["MADE_BY", "OPTIONS", "Companion", "LinkOpener", "OverlayDriver"]
 
 
 class Tap(Link, Protocol):
@@ -31,6 +31,19 @@ Where the last argument is true, it is a TAP that a virtual machine opens, and n
 stays when the link is closed. Raises HostError where the system refuses.
 """
 
+
+class Companion(Protocol):
+    """What this host has in every network that it has endpoints in: the network's resolver."""
+
+    async def arrive(self, network: Network, port: PortId) -> None:
+        """The network came to this host; `port` is free to be taken. Raises nothing."""
+        ...
+
+    def depart(self, vni: Vni) -> None:
+        """The network leaves this host. Unknown ones are ignored."""
+        ...
+
+
 MTU_MIN: Final = 576
 MADE_BY: Final = "made_by"
 """Who made the network, and so removes it with its last user: docker."""
@@ -42,6 +55,7 @@ OPTIONS: Final = frozenset(
         "learning",
         MADE_BY,
         "outer_dscp",
+        "resolver",
         "strict_reserved",
         "suppress_neighbours",
         "unknown_vtep",
@@ -76,13 +90,20 @@ class OverlayDriver:
     )
 
     def __init__(
-        self, forwarding: Forwarding, open_link: LinkOpener, *, mtu_max: int, gso_max_bytes: int
+        self,
+        forwarding: Forwarding,
+        open_link: LinkOpener,
+        *,
+        mtu_max: int,
+        gso_max_bytes: int,
+        companion: Companion | None = None,
     ) -> None:
         """`mtu_max` is what the underlay leaves for inner IP packets."""
         self._forwarding = forwarding
         self._open_link = open_link
         self._mtu_max = mtu_max
         self._gso_max_bytes = gso_max_bytes
+        self._companion = companion
         self._plugs: dict[EndpointId, _Plug] = {}
         self._last_port = 0
 
@@ -104,7 +125,7 @@ class OverlayDriver:
 
     async def delete_network(self, network: Network) -> None:
         if network.vni is not None:
-            self._forwarding.remove_segment(network.vni)
+            self._leave(network.vni)
 
     async def create_endpoint(self, network: Network, endpoint: Endpoint) -> None:
         if endpoint.id not in self._plugs:
@@ -168,7 +189,11 @@ class OverlayDriver:
         except BaseException:
             self._unplug(plug, keep_device=path is not None)
             raise
+        is_first = all(other.vni != vni for other in self._plugs.values())
         self._plugs[endpoint.id] = plug
+        if is_first and self._companion is not None:
+            self._last_port += 1
+            await self._companion.arrive(network, PortId(self._last_port))
 
     def _unplug(self, plug: _Plug, *, keep_device: bool) -> None:
         """The last endpoint takes the network off this host."""
@@ -177,7 +202,12 @@ class OverlayDriver:
         self._forwarding.remove_port(plug.port)
         plug.link.close()
         if all(other.vni != plug.vni for other in self._plugs.values()):
-            self._forwarding.remove_segment(plug.vni)
+            self._leave(plug.vni)
+
+    def _leave(self, vni: Vni) -> None:
+        if self._companion is not None:
+            self._companion.depart(vni)
+        self._forwarding.remove_segment(vni)
 
 
 def _vni(network: Network) -> Vni:
@@ -190,6 +220,7 @@ def _segment(network: Network, vni: Vni) -> Segment:
     """The network as the datapath knows it. Raises StateError for options that it has not."""
     refuse_unknown(network, OPTIONS)
     vlan = read_choice(network, "vlan", ("drop", "transparent"))
+    read_choice(network, "resolver", ("on", "off"))
     return Segment(
         vni,
         network.mtu,

@@ -26,7 +26,7 @@ from vxnet.host.namespace import (
 from vxnet.host.pyroute import IPRoute, NetlinkError
 from vxnet.wire.addr import format_mac
 
-__all__ = ["NetlinkHost", "index_of", "netlink"]
+__all__ = ["NetlinkHost", "add_address", "index_of", "netlink"]
 
 RTN_UNICAST: Final = 1  # linux/rtnetlink.h
 IFF_UP: Final = 1  # linux/if.h
@@ -237,7 +237,7 @@ def _settle(device: str, path: str, interface: Interface) -> None:
             raise HostError(f"the device {device} did not arrive in {path}")
         socket.link("set", index=index, ifname=interface.name)
         for address in interface.addresses:
-            _add_address(socket, index, address)
+            add_address(socket, index, address)
         socket.link("set", index=index, state="up")
         _add_default_routes(socket, index, interface)
 
@@ -269,13 +269,14 @@ def _restore(path: str, interface: Interface) -> list[str]:
         for address in interface.addresses:
             if address.ip not in held:
                 found.append(str(address.ip))
-                _add_address(socket, index, address)
+                add_address(socket, index, address)
         if found:
             _add_default_routes(socket, index, interface)
     return found
 
 
-def _add_address(socket: Any, index: int, address: IpInterface) -> None:
+def add_address(socket: Any, index: int, address: IpInterface) -> None:
+    """Give a device an address that vxnet handed out."""
     arguments: dict[str, Any] = {}
     if isinstance(address, ipaddress.IPv4Interface):
         arguments["broadcast"] = str(address.network.broadcast_address)

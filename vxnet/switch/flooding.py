@@ -146,9 +146,11 @@ class Flooding:
         ports = tuple(
             port_id
             for port_id, other in self._ports.items()
-            if other is not local and other.blocked_until is None and other in places
+            if other is not local
+            and other.blocked_until is None
+            and other in places
+            and not (other.port.private and self.segment.suppress_neighbours)
         )
-        vteps = tuple(
-            remote.vtep for remote in self._peers.values() if local is not None and remote in places
-        )
+        leaves = local is not None and not local.port.private
+        vteps = tuple(remote.vtep for remote in self._peers.values() if leaves and remote in places)
         return Flood(ports, vteps) if ports or vteps else _NO_RECEIVER

@@ -35,12 +35,17 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """One endpoint. `mac` and `ips` are what vxnet assigned; None and () where any may speak."""
+    """One endpoint. `mac` and `ips` are what vxnet assigned; None and () where any may speak.
+
+    A `private` one is this host's own, and every other host has its like under the same addresses:
+    what it floods stays here, and it is not flooded to, as its neighbours are answered for it.
+    """
 
     id: PortId
     vni: Vni
     mac: Mac | None = None
     ips: tuple[Ip, ...] = ()
+    private: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Names: who is called what, as gossip tells it, and what DNS answers about it."""
