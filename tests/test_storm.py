@@ -100,7 +100,8 @@ class Storm:
             joined = [e for e in endpoints if e.state is EndpointState.JOINED]
             assert {e.state for e in endpoints} <= {EndpointState.CREATED, EndpointState.JOINED}
             assert len(host.store.tables.get("endpoint", {})) == len(endpoints)
-            assert len(host.datapath.ports) == len(joined)
+            # Every network this host is in has its resolver's port besides.
+            assert len(host.datapath.ports) == len(joined) + len({e.network for e in joined})
             inside = {
                 (path, name) for path, devices in host.host.sandboxes.items() for name in devices
             }

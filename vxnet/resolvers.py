@@ -126,6 +126,10 @@ class Resolvers:
 
     # For people
 
+    def ports(self) -> dict[PortId, str]:
+        """The ports it has in the datapath, each with its network's name."""
+        return {desk.port: desk.network.name for desk in self._desks.values()}
+
     def explain(self, name: str, network: Network) -> Finding | None:
         """What a name, or an address, is to somebody in a network; None: it is passed on."""
         asker = Asker((_scope(network),))

@@ -67,7 +67,8 @@ async def test_the_table_names_networks_hosts_and_endpoints(tmp_path: Path) -> N
         rows = await host.ask(lambda daemon: daemon.fdb("blue"))
         assert {row.network for row in rows} == {"blue"}
         assert [(row.host, row.endpoint) for row in rows if row.source == "local"] == [
-            (None, "web")
+            (None, "resolver of blue"),
+            (None, "web"),
         ]
         (remote,) = [row for row in rows if row.source == "control"]
         assert (remote.host, remote.vtep) == ("b", str(vtep_of(2)))

@@ -6,11 +6,18 @@ not fall over" asserts it itself.
 """
 
 from collections.abc import Callable
+from random import Random
 
 import numpy as np
 
 from tests.fuzz import gossip
+from tests.names.site import Site, row
 from vxnet.control import paths
+from vxnet.names import query
+from vxnet.names.cache import AnswerCache
+from vxnet.names.pending import Pending
+from vxnet.names.responder import Answered
+from vxnet.names.rows import read_row
 from vxnet.switch.actions import Action, Deliver, Drop, Flood, PortId
 from vxnet.switch.forward import Switch
 from vxnet.switch.model import Peer, Port, Segment, SetPeers
@@ -169,9 +176,37 @@ def _too_big(data: bytes) -> None:
         assert packet.end == len(advice)
 
 
+def _dns(data: bytes) -> None:
+    """A packet of DNS as a client may send it, to a host that knows a name or two."""
+    site = Site()
+    site.hear(1, row("web", "10.9.0.10", aliases=("www",)))
+    outcome = site.outcome(data)
+    if isinstance(outcome, Answered):
+        assert outcome.packet[:2] == data[:2]
+        assert outcome.packet[2] & 0x80
+        assert len(outcome.packet) <= 1_232
+
+
+def _dns_answer(data: bytes) -> None:
+    """A packet of DNS as an upstream resolver, or whoever forges one, may send it."""
+    pending = Pending(Random(1))
+    question = bytes.fromhex("0000010000010000000000000377656200000100 01")
+    waiting = pending.ask(question, query.parse(question), 0.0, lambda _: None)
+    assert waiting is not None
+    whole = waiting.id.to_bytes(2) + data
+    assert pending.hear(whole) is waiting
+    cache = AnswerCache()
+    cache.put(question[2:], whole, 0.0)
+    kept = cache.get(question[2:], 1.0)
+    assert kept is None or len(kept) == len(whole)
+
+
 TARGETS: dict[str, Callable[[bytes], object]] = {
     "arp": arp.parse,
     "coalesce": _coalesce,
+    "dns": _dns,
+    "dns-answer": _dns_answer,
+    "dns-row": read_row,
     "ecn": _ecn,
     "ethernet": ethernet.payload,
     "flow": _flow,

@@ -331,7 +331,8 @@ class Views:
 
     def _endpoint_names(self) -> dict[PortId, str]:
         names = {self.port_of(endpoint.id): endpoint.name for endpoint in self.endpoints}
-        return {port: name for port, name in names.items() if port is not None}
+        own = {port: f"resolver of {name}" for port, name in self.resolvers.ports().items()}
+        return own | {port: name for port, name in names.items() if port is not None}
 
 
 def foreign_view(one: ForeignPeer) -> ForeignView:

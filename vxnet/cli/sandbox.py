@@ -71,9 +71,13 @@ def execute(
 
     Example:  vxnet exec web -- ping -c 1 10.9.0.7
     """
+    from vxnet.host.mounts import use_files_of
     from vxnet.host.namespace import enter
 
-    enter(connect(socket).sandbox(name).path)
+    sandbox = connect(socket).sandbox(name)
+    enter(sandbox.path)
+    if sandbox.path.startswith("/run/netns/"):
+        use_files_of(sandbox.name)
     try:
         os.execvp(command[0], command)  # noqa: S606
     except OSError as error:

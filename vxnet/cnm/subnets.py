@@ -14,7 +14,7 @@ __all__ = ["bounds", "choose_subnets", "overlap", "place_address", "resolvers_of
 POOL_V4: Final = ipaddress.IPv4Network("10.128.0.0/9")
 SUBNET_V4_BITS: Final = 20
 SUBNET_V6_BITS: Final = 64
-RESOLVED_MIN: Final = 16
+RESOLVED_MIN: Final = 32
 """Addresses of the smallest subnet that has one to spare for a resolver."""
 
 

@@ -28,6 +28,7 @@ from vxnet.control.rotation import Rotation
 from vxnet.convergence import Convergence
 from vxnet.daemon.handover import PRESUMED_S, Handover, Inheritance
 from vxnet.daemon.journal import Journal
+from vxnet.daemon.naming import build_resolvers
 from vxnet.datapath.base import Datapath, DatapathSettings, Peer
 from vxnet.datapath.select import select
 from vxnet.docker.driver import DockerDriver
@@ -40,7 +41,6 @@ from vxnet.docker.ledger import Ledger
 from vxnet.docker.networks import DockerNetworks
 from vxnet.docker.server import PluginServer, calls
 from vxnet.docker.steward import Steward
-from vxnet.door import open_door
 from vxnet.drivers.bridge import BridgeDriver
 from vxnet.drivers.chooser import DriverChooser
 from vxnet.drivers.host import HostDriver
@@ -62,7 +62,6 @@ from vxnet.host.namespace import run_inside
 from vxnet.host.netlink import NetlinkHost
 from vxnet.host.plugins import find_plugin
 from vxnet.host.store import open_store
-from vxnet.host.upstream import Upstream
 from vxnet.host.watch import NetlinkWatch
 from vxnet.link.packet import PacketLink
 from vxnet.link.tap import Tap
@@ -172,16 +171,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     def find_network(network: NetworkId) -> Network | None:
         return table.by_id(network)
 
-    resolvers = Resolvers(
-        names,
-        registry,
-        forwarding,
-        find_network,
-        lambda network, name: None,
-        open_door,
-        partial(Upstream, _upstream(settings)),
-        _report,
-    )
+    resolvers = build_resolvers(settings, names, registry, forwarding, find_network, _report)
     overlay = OverlayDriver(
         forwarding,
         partial(_open_tap, inheritance),
@@ -406,10 +396,6 @@ def _path_found(forwarding: Forwarding, vtep: Vtep, mtu: int | None) -> None:
 
 def _seeds(settings: Settings) -> list[tuple[str, int]]:
     return [parse_host_port(seed, settings.gossip.port) for seed in settings.gossip.seeds]
-
-
-def _upstream(settings: Settings) -> list[tuple[str, int]]:
-    return [parse_host_port(server, 53) for server in settings.dns.upstream]
 
 
 def _find_remote(host: HostNetwork, name: str) -> RemoteDriver | None:

@@ -78,7 +78,7 @@ def read_row(body: bytes) -> NameRow:
     """What `write_row` wrote. Raises WireError."""
     try:
         row = msgspec.msgpack.decode(body, type=NameRow)
-    except msgspec.DecodeError as error:
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise WireError(f"the row of a name cannot be read: {error}") from None
     names = (row.name, *row.aliases, *(m.service for m in row.memberships))
     if len(names) > 2 * NAMES_MAX or any(not _is_name(name) for name in names):
