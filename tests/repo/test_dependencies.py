@@ -14,6 +14,7 @@ from tests.repo.tree import ROOT, modules, parsed
 OURS = {"benchmarks", "docs", "tests", "vxnet"}
 IMPORTED_AS = {
     "asyncio-dgram": "asyncio_dgram",
+    "dnspython": "dns",
     "pytest-asyncio": "pytest_asyncio",
     "pytest-timeout": "pytest_timeout",
 }
