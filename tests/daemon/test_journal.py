@@ -11,6 +11,7 @@ from vxnet.daemon.journal import ALARMS_MAX, STRANGERS_MAX, Journal, set_up_logg
 from vxnet.gossip.events import (
     Alarm,
     AlarmKind,
+    AlarmOver,
     EntryGone,
     Member,
     MemberChanged,
@@ -114,6 +115,16 @@ def test_an_alarm_is_logged_once_and_kept(capsys: pytest.CaptureFixture[str]) ->
     journal.hear([Alarm(AlarmKind.DUPLICATE_NAME, "two hosts are called b")] * 3)
     assert capsys.readouterr().err.count("two hosts are called b") == 1
     assert journal.alarms() == ["two hosts are called b"]
+
+
+def test_an_alarm_that_is_over_is_no_longer_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logging("info", "text")
+    journal = Journal()
+    silent = "no seed has answered"
+    journal.hear([Alarm(AlarmKind.SEEDS_SILENT, silent), Alarm(AlarmKind.DUPLICATE_NAME, "two")])
+    journal.hear([AlarmOver(silent), AlarmOver(silent), AlarmOver("of nobody")])
+    assert journal.alarms() == ["two"]
+    assert capsys.readouterr().err.count("alarm over") == 1
 
 
 def test_alarms_are_bounded(capsys: pytest.CaptureFixture[str]) -> None:

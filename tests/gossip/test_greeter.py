@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.gossip.stage import EPOCH, QUIET, Actor, Stage
-from vxnet.gossip.events import AlarmKind, MemberState
+from vxnet.gossip.events import AlarmKind, AlarmOver, MemberState
 from vxnet.gossip.hub import Datagram
 from vxnet.wire.gossip import Dead, Hello, Mistaken, Ping, Refused, Unknown, Welcome
 
@@ -68,6 +68,9 @@ def test_seeds_that_say_nothing_are_an_alarm_that_names_them_and_what_to_look_at
     (text,) = stage.alarms(AlarmKind.SEEDS_SILENT)
     for part in ("10.0.0.50:7947", " and 2 more", "gossip key", "cluster name (vxnet)"):
         assert part in text
+    assert stage.told(AlarmOver) == []
+    welcome(seeds[0], seeds[0].heard(Hello)[-1])
+    assert stage.told(AlarmOver) == [AlarmOver(text)]
 
 
 def test_a_seed_that_answers_late_is_no_alarm(stage: Stage) -> None:

@@ -35,6 +35,12 @@ def test_installing_a_key_is_told_to_the_others(stage: Stage) -> None:
     assert NEW_ID in row.body
 
 
+def test_a_key_that_is_not_here_is_not_used_whoever_else_lacks_it(stage: Stage) -> None:
+    stage.cast(2)
+    with pytest.raises(StateError, match="00000000 is not installed here; install it first"):
+        stage.node.keys.use(bytes(4), stage.now)
+
+
 def test_use_is_refused_while_a_live_member_lacks_the_key_and_names_it(stage: Stage) -> None:
     accepting(stage, OLD_ID, NEW_ID)
     late = accepting(stage, OLD_ID)

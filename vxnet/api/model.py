@@ -271,6 +271,8 @@ class MemberView(Struct, frozen=True):
     local: bool
     path_mtu: int | None = None
     """What the way to it was found to carry: octets of outer IP packets."""
+    local_health: int | None = None
+    """Of this host: 0 is well; up to 8, it doubts that it hears what others say."""
 
 
 class FdbView(Struct, frozen=True):

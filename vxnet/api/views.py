@@ -321,6 +321,7 @@ class Views:
             datapath=self.datapath.name if member.local else member.datapath,
             local=member.local,
             path_mtu=self.path_mtus().get(member.vtep),
+            local_health=self.control_counters().get("local_health") if member.local else None,
         )
 
     def _host_names(self) -> dict[Vtep, str]:

@@ -24,6 +24,9 @@ def status(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
     pairs(_status_lines(answer))
 
 
+MEMBER = ("NAME", "STATE", "FOR", "VTEP", "GOSSIP")
+
+
 def peers(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
     """The hosts of the cluster, this one first."""
     answer = connect(socket).peers()
@@ -31,7 +34,7 @@ def peers(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
         print_json(answer)
         return
     table(
-        ("NAME", "STATE", "FOR", "VTEP", "GOSSIP", "RTT", "PATH MTU", "VERSION", "DATAPATH"),
+        (*MEMBER, "RTT", "PATH MTU", "HEALTH", "VERSION", "DATAPATH"),
         (
             (
                 f"{member.name} (this host)" if member.local else member.name,
@@ -41,6 +44,7 @@ def peers(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
                 member.gossip,
                 None if member.rtt_ms is None else f"{member.rtt_ms:.2f} ms",
                 member.path_mtu,
+                member.local_health,
                 member.version,
                 member.datapath,
             )

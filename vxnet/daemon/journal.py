@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from vxnet.gossip.events import Alarm, Event, MemberChanged, MemberState
+from vxnet.gossip.events import Alarm, AlarmOver, Event, MemberChanged, MemberState
 from vxnet.switch.actions import DuplicateIp, Looped, PortId, SwitchEvent
 from vxnet.wire.addr import Ip, Vtep, format_ip, format_mac
 
@@ -136,6 +136,9 @@ class Journal:
                     )
                 case Alarm(kind, text):
                     self._raise_alarm(kind, text)
+                case AlarmOver(text) if text in self._alarms:
+                    del self._alarms[text]
+                    _log.info("alarm over", {"text": text})
                 case _:
                     continue
 

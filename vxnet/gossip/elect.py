@@ -132,7 +132,7 @@ class Election:
         """Believe a station again."""
         self._frozen.pop((vni, mac), None)
         self._moves.pop((vni, mac), None)
-        self._hub.calm(AlarmKind.MAC_FROZEN, (vni, mac))
+        self._hub.over(AlarmKind.MAC_FROZEN, (vni, mac))
 
     def _moved(self, station: Station, entry: Entry, now: float) -> None:
         settings = self._hub.settings

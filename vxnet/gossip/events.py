@@ -9,6 +9,7 @@ from vxnet.wire.addr import Ip, Mac, Vni, Vtep
 __all__ = [
     "Alarm",
     "AlarmKind",
+    "AlarmOver",
     "Entry",
     "EntryFlag",
     "EntryGone",
@@ -169,4 +170,13 @@ class Alarm:
     text: str
 
 
-Event = MemberChanged | NetworkPeer | EntrySet | EntryGone | RecordSet | RecordGone | Alarm
+@dataclass(frozen=True, slots=True)
+class AlarmOver:
+    """What an alarm of this text was about is over."""
+
+    text: str
+
+
+Event = (
+    MemberChanged | NetworkPeer | EntrySet | EntryGone | RecordSet | RecordGone | Alarm | AlarmOver
+)

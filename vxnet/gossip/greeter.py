@@ -196,7 +196,7 @@ class Greeter:
             self._verify(peer, now)
         if not self.joined:
             self.joined = True
-            self._hub.calm(AlarmKind.SEEDS_SILENT, "seeds")
+            self._hub.over(AlarmKind.SEEDS_SILENT, "seeds")
             self._known_at = now + KNOWN_S
         self.refusal = None
         self._met(peer, now)

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 from random import Random
 
-from vxnet.gossip.events import Alarm, AlarmKind, Event
+from vxnet.gossip.events import Alarm, AlarmKind, AlarmOver, Event
 from vxnet.gossip.member import Address
 from vxnet.gossip.settings import GossipSettings
 from vxnet.gossip.timers import Timers
@@ -61,7 +61,7 @@ class Hub:
         self.events: list[Event] = []
         self.outbox: dict[Address, list[bytes]] = {}
         self.transmits: list[Transmit] = []
-        self._alarms: dict[tuple[AlarmKind, object], None] = {}
+        self._alarms: dict[tuple[AlarmKind, object], str] = {}
 
     def send(self, address: Address, *messages: object) -> None:
         """Have messages sent, in one packet with others for the same address where they fit."""
@@ -75,7 +75,7 @@ class Hub:
         """Tell an operator, once for each `about`."""
         if (kind, about) in self._alarms:
             return
-        self._alarms[kind, about] = None
+        self._alarms[kind, about] = text
         if len(self._alarms) > ALARMS_KEPT:
             del self._alarms[next(iter(self._alarms))]
         self.counters["alarms"] += 1
@@ -84,6 +84,12 @@ class Hub:
     def calm(self, kind: AlarmKind, about: object) -> None:
         """What an alarm was about is over: the next one is told again."""
         self._alarms.pop((kind, about), None)
+
+    def over(self, kind: AlarmKind, about: object) -> None:
+        """The same, and an operator need look at it no more."""
+        text = self._alarms.pop((kind, about), None)
+        if text is not None:
+            self.events.append(AlarmOver(text))
 
     def jitter(self, span_s: float) -> float:
         """A moment between now and `span_s`."""

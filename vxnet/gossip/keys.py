@@ -38,6 +38,8 @@ class Keys:
     def use(self, kid: bytes, now: float, *, force: bool = False) -> None:
         """Seal with a key. Raises StateError while a live member does not accept it."""
         ring = self.ring
+        if ring.get(kid) is None:
+            raise StateError(f"key {kid.hex()} is not installed here; install it first")
         lacking = [
             peer.name for peer in self._roster.live if not peer.info or kid not in peer.info.keys
         ]
