@@ -1,6 +1,9 @@
 """Linux's own vxlan device on a host of a bed: the oracle of interoperability."""
 
 import ipaddress
+import json
+import re
+import shlex
 from collections.abc import Sequence
 
 from pyroute2.iproute.linux import IPRoute
@@ -8,7 +11,7 @@ from pyroute2.iproute.linux import IPRoute
 from vxnet.demo.bed import Host
 from vxnet.demo.station import Station
 
-__all__ = ["add_kernel_vtep", "kernel_knows"]
+__all__ = ["DEVICE", "add_kernel_vtep", "kernel_knows", "kernel_station", "mac_of"]
 
 DEVICE = "kernel0"
 ZERO_MAC = "00:00:00:00:00:00"
@@ -63,6 +66,37 @@ def add_kernel_vtep(
         ipv4=ipaddress.IPv4Interface(ipv4),
         ipv6=ipaddress.IPv6Interface(ipv6),
     )
+
+
+def kernel_station(host: Host, commands: Sequence[str], ipv4: str, ipv6: str) -> Station:
+    """The station behind the vxlan device that `vxnet network export` tells how to make."""
+    made = re.findall(r"^ip link add (\S+)", commands[0])[0]
+    for line in commands:
+        host.run(shlex.split(line))
+    host.run(["ip", "link", "set", made, "down", "name", DEVICE])
+    host.run(["ip", "link", "set", DEVICE, "up"])
+    for address in (ipv4, ipv6):
+        nodad = ["nodad"] if ":" in address else []
+        host.run(["ip", "address", "add", address, "dev", DEVICE, *nodad])
+    mac = mac_of(host, DEVICE)
+    return Station(
+        label=f"{host.label}/kernel",
+        network="kernel",
+        host=host,
+        sandbox=host,
+        ifname=DEVICE,
+        endpoint="",
+        mac=mac,
+        ipv4=ipaddress.IPv4Interface(ipv4),
+        ipv6=ipaddress.IPv6Interface(ipv6),
+    )
+
+
+def mac_of(host: Host, device: str) -> str:
+    """A device's address, as the tools of the host's namespace tell it."""
+    [link] = json.loads(host.run(["ip", "-j", "link", "show", device]).stdout)
+    mac: str = link["address"]
+    return mac
 
 
 def kernel_knows(station: Station, mac: str) -> str | None:
