@@ -20,9 +20,11 @@ if __name__ == "__main__":
 
 from docs import conformance
 from vxnet import config
+from vxnet.api.metrics import METRICS
 from vxnet.cli.app import app
+from vxnet.switch.actions import DropReason
 
-__all__ = ["command_line", "configuration", "main", "pages"]
+__all__ = ["command_line", "configuration", "main", "metrics", "pages"]
 
 MADE = "<!-- Made by docs/generate.py from the code; edit there. -->\n"
 
@@ -110,6 +112,30 @@ def command_line() -> str:
     return "\n".join(parts)
 
 
+def metrics() -> str:
+    """Every metric, and every reason in them."""
+    parts = [
+        "# Metrics\n",
+        MADE,
+        "`[metrics] listen` in the configuration has the daemon answer `GET /metrics` in "
+        "Prometheus's formats. Octets are of inner frames; a super-frame counts as the frames it "
+        "stands for. `place` is where frames entered or left: an `endpoint`, the tunnels of a "
+        "`network`, or a `peer`, whose frames are those of networks once more. At each place, what "
+        "was received is what was carried and dropped. Besides these there are "
+        "`process_cpu_seconds_total`, `process_resident_memory_bytes` and the others that every "
+        "client of Prometheus has. A dashboard for Grafana is in `deploy/grafana/vxnet.json`.\n",
+        "| metric | kind | labels | what it says |\n|---|---|---|---|",
+    ]
+    rows = [
+        f"| `{name}{'_total' if metric.is_counter else ''}` "
+        f"| {'counter' if metric.is_counter else 'gauge'} "
+        f"| {', '.join(f'`{label}`' for label in metric.labels)} | {metric.meaning} |"
+        for name, metric in METRICS.items()
+    ]
+    reasons = ", ".join(f"`{reason}`" for reason in DropReason)
+    return "\n".join([*parts, *rows, "", f"Reasons of drops: {reasons}.", ""])
+
+
 def _commands(command: TyperCommand | TyperGroup, path: str) -> list[str]:
     if isinstance(command, TyperGroup):
         return [
@@ -159,6 +185,7 @@ def pages() -> dict[Path, str]:
         folder / "configuration.md": configuration(),
         folder / "command-line.md": command_line(),
         folder.parent / "conformance.md": conformance.page(),
+        folder / "metrics.md": metrics(),
     }
 
 

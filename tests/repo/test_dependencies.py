@@ -15,6 +15,7 @@ OURS = {"benchmarks", "docs", "tests", "vxnet"}
 IMPORTED_AS = {
     "asyncio-dgram": "asyncio_dgram",
     "dnspython": "dns",
+    "prometheus-client": "prometheus_client",
     "pytest-asyncio": "pytest_asyncio",
     "pytest-timeout": "pytest_timeout",
 }

@@ -1,0 +1,121 @@
+"""Metrics as Prometheus gets them from a real daemon, and the dashboard that draws them."""
+
+import json
+import re
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.helpers.clusters import SUBNETS, cluster_on, reaches
+from tests.helpers.datapaths import DATAPATHS
+from tests.repo.tree import ROOT
+from vxnet.api.metrics import METRICS
+from vxnet.demo.cluster import Cluster, Daemon
+
+pytestmark = pytest.mark.netns
+
+DASHBOARD = ROOT / "deploy/grafana/vxnet.json"
+PORT = 9471
+METRIC = re.compile(r"\b(?:vxnet|process)_[a-z_]+")
+
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture(scope="module", params=DATAPATHS)
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """Two hosts that serve metrics, and a network with a station on each."""
+    settings = f'[metrics]\nlisten = "0.0.0.0:{PORT}"\n'
+    with cluster_on(2, datapath=request.param, settings=settings) as built:
+        built.daemons[0].create_network("blue", SUBNETS)
+        built.wait_for_network("blue")
+        near, far = (daemon.attach("blue") for daemon in built.daemons)
+        assert reaches(near, far)
+        yield built
+
+
+def scrape(daemon: Daemon) -> Samples:
+    """Everything that a daemon tells Prometheus."""
+    url = f"http://127.0.0.1:{PORT}/metrics"
+    text = daemon.host.inside(lambda: urllib.request.urlopen(url, timeout=10).read().decode())
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def of(samples: Samples, metric: str, /, **labels: str) -> float:
+    """The sum of a metric's samples that have these labels."""
+    wanted = set(labels.items())
+    return sum(
+        value for (found, has), value in samples.items() if found == metric and wanted <= has
+    )
+
+
+def test_metrics_say_what_vxnet_stats_says(cluster: Cluster) -> None:
+    daemon = cluster.daemons[0]
+    before = {(p.kind, p.name): p.counters for p in daemon.client.stats().places}
+    samples = scrape(daemon)
+    after = {(p.kind, p.name): p.counters for p in daemon.client.stats().places}
+    assert {kind for kind, _ in before} == {"endpoint", "network", "peer"}
+    for (kind, name), counters in before.items():
+        for metric, field in (
+            ("vxnet_received_frames_total", "received"),
+            ("vxnet_received_bytes_total", "received_bytes"),
+            ("vxnet_out_frames_total", "out"),
+            ("vxnet_out_bytes_total", "out_bytes"),
+        ):
+            value = of(samples, metric, place=kind, name=name)
+            last = getattr(after[kind, name], field)
+            assert 0 < getattr(counters, field) <= value <= last, (kind, name, metric)
+
+
+def test_at_every_place_what_came_is_what_was_carried_and_dropped(cluster: Cluster) -> None:
+    for daemon in cluster.daemons:
+        samples = scrape(daemon)
+        places = {
+            (labels["place"], labels["name"])
+            for (name, has), _ in samples.items()
+            if name == "vxnet_received_frames_total" and (labels := dict(has))
+        }
+        assert len(places) == 3
+        for place, name in places:
+            came = of(samples, "vxnet_received_frames_total", place=place, name=name)
+            carried = of(samples, "vxnet_carried_frames_total", place=place, name=name)
+            dropped = of(samples, "vxnet_dropped_frames_total", place=place, name=name)
+            # A frame may be on its way while the counters are read.
+            assert carried + dropped == pytest.approx(came, abs=2)
+
+
+def test_members_and_round_trips_are_told(cluster: Cluster) -> None:
+    samples = scrape(cluster.daemons[0])
+    assert of(samples, "vxnet_members", state="alive") == 2
+    assert of(samples, "vxnet_member_up", peer="h2") == 1
+    assert 0 < of(samples, "vxnet_member_rtt_seconds", peer="h2") < 1
+    assert of(samples, "vxnet_stations", network="blue", where="elsewhere") == 1
+    assert of(samples, "vxnet_info", host="h1") == 1
+
+
+def test_every_metric_that_the_dashboard_names_exists(cluster: Cluster) -> None:
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    expressions = [target["expr"] for panel in panels for target in panel["targets"]]
+    named = {name for text in expressions for name in METRIC.findall(text)}
+    # Counters of what never happened here have no samples; they are told once they have.
+    told = {name for daemon in cluster.daemons for name, _ in scrape(daemon)}
+    silent = {"vxnet_dropped_frames_total", "vxnet_stray_frames_total"}
+    assert named <= told | silent
+    ours = {name + ("_total" if metric.is_counter else "") for name, metric in METRICS.items()}
+    assert ours <= named, "the dashboard leaves metrics out"
+    assert silent <= ours
+
+
+def test_labels_that_the_dashboard_names_exist(cluster: Cluster) -> None:
+    text = DASHBOARD.read_text()
+    labels = {
+        match
+        for block in re.findall(r"\{([^{}$]*)\}", text.replace('\\"', '"'))
+        for match in re.findall(r'(\w+)[!=]=?~?"', block)
+    }
+    assert labels <= {label for metric in METRICS.values() for label in metric.labels}
