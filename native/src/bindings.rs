@@ -12,13 +12,15 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use crate::counters::{Counters, Reason};
-use crate::egress::Egress;
+use crate::egress::{Egress, READ_MAX};
 use crate::io::tap::Queue;
 use crate::model::{Model, Peer, Port, Segment, Settings, Vtep};
 use crate::packet::Mac;
 use crate::punt::{Origin, Punt};
 use crate::settle::{Decision, settle};
 use crate::table::{Entry, Target};
+use crate::vnet;
+use crate::watch::{End, Entrance, Sight};
 use crate::workers::{Plan, Workers};
 
 /// `Counters` of `vxnet.datapath.base`, drops by number.
@@ -385,6 +387,42 @@ impl Engine {
         Ok(seen.into_iter().map(|(from, frames)| (octets_of(py, from), frames)).collect())
     }
 
+    /// Carry a frame as if a port's link had sent it. Unknown ports are ignored.
+    fn inject(&self, port_id: u32, frame: &[u8]) -> PyResult<()> {
+        if frame.len() > READ_MAX - vnet::BYTES {
+            return Err(PyValueError::new_err("no link sends a frame that long"));
+        }
+        let shared = &self.workers()?.shared;
+        let model = shared.model.load_full();
+        let Some(port) = model.ports.get(&port_id) else { return Ok(()) };
+        let Some(segment) = model.segments.get(&port.vni) else { return Ok(()) };
+        let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        let context = shared.context(&model, shared.now(), 0);
+        egress.inject(context, port, segment, frame);
+        egress.forget();
+        Ok(())
+    }
+
+    /// Keep so many octets of every frame for `sights` from now on; 0 ends that.
+    fn watch(&self, snap: usize) -> PyResult<()> {
+        self.workers()?.shared.watch.set(snap);
+        Ok(())
+    }
+
+    /// Readable while there is something for `sights`.
+    fn watch_fd(&self) -> PyResult<RawFd> {
+        Ok(self.workers()?.shared.watch.descriptor())
+    }
+
+    /// Frames that were watched: nanoseconds of Unix time, VNI, port (or None) and outer source they
+    /// entered by, a verb as `settle` takes it, its number, how many frames it stands for, how long
+    /// it was, and its first octets. And how many more were missed.
+    #[allow(clippy::type_complexity)] // a row of plain values
+    fn sights<'py>(&self, py: Python<'py>, most: usize) -> PyResult<(Vec<SightRow<'py>>, u64)> {
+        let (sights, missed) = self.workers()?.shared.watch.take(most);
+        Ok((sights.iter().map(|sight| sight_row(py, sight)).collect(), missed))
+    }
+
     /// What was counted: ports by id, networks by VNI, VTEPs by number, strays, and the machinery's
     /// own by name. Drops are in the order of `reasons()`.
     #[allow(clippy::type_complexity)] // a row of plain values
@@ -407,6 +445,26 @@ impl Engine {
             shared.io.all().into_iter().collect(),
         ))
     }
+}
+
+type SightRow<'py> =
+    (u64, u32, Option<u32>, Bound<'py, PyBytes>, u8, (u32, u32), u32, u32, Bound<'py, PyBytes>);
+
+fn sight_row<'py>(py: Python<'py>, sight: &Sight) -> SightRow<'py> {
+    let (port, ip) = match sight.entrance {
+        Entrance::Port(id) => (Some(id), PyBytes::new(py, &[])),
+        Entrance::Tunnel(IpAddr::V4(ip)) => (None, PyBytes::new(py, &ip.octets())),
+        Entrance::Tunnel(IpAddr::V6(ip)) => (None, PyBytes::new(py, &ip.octets())),
+    };
+    let (verb, number) = match sight.end {
+        End::Dropped(reason) => (0, (reason as u32, 0)),
+        End::Delivered(id) => (1, (id, 0)),
+        End::Sent(vtep) => (2, (vtep, 0)),
+        End::Flooded(ports, vteps) => (3, (ports, vteps)),
+        End::Replied => (4, (0, 0)),
+    };
+    let octets = PyBytes::new(py, &sight.octets);
+    (sight.at_ns, sight.vni, port, ip, verb, number, sight.frames, sight.length, octets)
 }
 
 fn decision(verb: u8, object: &Bound<PyAny>) -> PyResult<Decision> {

@@ -16,6 +16,7 @@ use crate::room::Room;
 use crate::strangers::Strangers;
 use crate::vnet::{self, Gso, Header};
 use crate::vxlan;
+use crate::watch::{End, Watch};
 
 /// Octets one read of a link may bring.
 pub const READ_MAX: usize = vnet::BYTES + 65_550;
@@ -38,6 +39,8 @@ pub struct Context<'a> {
     pub io: &'a Io,
     /// Whoever sent frames and is no peer.
     pub strangers: &'a Strangers,
+    /// Who looks on.
+    pub watch: &'a Watch,
     /// Which queue of a link to write to, of those it has.
     pub queue: usize,
 }
@@ -99,7 +102,7 @@ impl Egress {
     }
 
     fn flush(&mut self, context: Context) {
-        self.outbox.flush(&self.buffer, context.senders, context.io);
+        self.outbox.flush(&self.buffer, context);
         self.used = CUTS;
         self.cuts_used = 0;
     }
@@ -120,7 +123,10 @@ impl Egress {
     ) {
         match self.place(octets) {
             Ok(parcel) => self.act(context, port, segment, &parcel, decision),
-            Err((amount, reason)) => port.counters.settle(amount.frames, Err(reason)),
+            Err((amount, reason)) => {
+                port.counters.settle(amount.frames, Err(reason));
+                tell_malformed(context, port, reason, octets);
+            }
         }
         self.flush(context);
     }
@@ -137,10 +143,15 @@ impl Egress {
     ) {
         let mut parcel = match self.place(octets) {
             Ok(parcel) => parcel,
-            Err((amount, reason)) => return port.counters.settle(amount.frames, Err(reason)),
+            Err((amount, reason)) => {
+                tell_malformed(context, port, reason, octets);
+                return port.counters.settle(amount.frames, Err(reason));
+            }
         };
         let frames = parcel.amount.frames;
         port.counters.settle(frames, Ok(Fate::Flooded));
+        let end = End::Flooded(ports.len() as u32, vteps.len() as u32);
+        context.watch.note_from(port, end, frames, &self.buffer[parcel.frame.clone()]);
         for to in ports {
             // The links first: on the way to the underlay, the frame's own header is written over.
             if self.deliver(context, to, &parcel).is_err() {
@@ -157,6 +168,16 @@ impl Egress {
         self.flush(context);
     }
 
+    /// Carry a plain frame as if the port's link had just sent it.
+    pub fn inject(&mut self, context: Context, port: &Arc<Port>, segment: &Segment, frame: &[u8]) {
+        let read = self.used..self.used + vnet::BYTES + frame.len();
+        self.buffer[self.used..][..vnet::BYTES].copy_from_slice(&vnet::PLAIN);
+        self.buffer[self.used + vnet::BYTES..read.end].copy_from_slice(frame);
+        self.used = read.end;
+        self.carry(context, port, segment, read);
+        self.flush(context);
+    }
+
     fn place(&mut self, octets: &[u8]) -> Result<Parcel, (Amount, Reason)> {
         let read = self.used..self.used + octets.len();
         self.buffer[read.clone()].copy_from_slice(octets);
@@ -166,12 +187,12 @@ impl Egress {
 
     // One frame, which lies in the buffer behind its `virtio_net_hdr`.
     fn carry(&mut self, context: Context, port: &Arc<Port>, segment: &Segment, read: Range<usize>) {
-        let parcel = match self.open(read) {
+        let parcel = match self.open(read.clone()) {
             Ok(parcel) => parcel,
             Err((amount, reason)) => {
                 port.counters.receive(amount);
                 port.counters.settle(amount.frames, Err(reason));
-                return;
+                return tell_malformed(context, port, reason, &self.buffer[read]);
             }
         };
         port.counters.receive(parcel.amount);
@@ -208,8 +229,12 @@ impl Egress {
         parcel: &Parcel,
         decision: Outward,
     ) {
+        let mut to_port = 0;
         let outcome = match decision {
-            Outward::Deliver(to) => self.deliver(context, to, parcel).map(|()| Fate::Delivered),
+            Outward::Deliver(to) => {
+                to_port = to.id;
+                self.deliver(context, to, parcel).map(|()| Fate::Delivered)
+            }
             Outward::Send(vtep) => {
                 // Counted when it has left.
                 match self.send(context, port, segment, vtep, parcel, false) {
@@ -234,6 +259,9 @@ impl Egress {
             }
         };
         port.counters.settle(parcel.amount.frames, outcome);
+        let end = outcome.map_or_else(End::Dropped, |_| End::Delivered(to_port));
+        let frame = &self.buffer[parcel.frame.clone()];
+        context.watch.note_from(port, end, parcel.amount.frames, frame);
     }
 
     fn punt(&self, context: Context, origin: Origin, parcel: &Parcel) -> bool {
@@ -258,7 +286,6 @@ impl Egress {
         parcel: &Parcel,
         is_copy: bool,
     ) -> Result<(), Reason> {
-        let Context { senders, io, .. } = context;
         let frame = &self.buffer[parcel.frame.clone()];
         let frame_max = segment.settings.frame_max.min(vtep.frame_max());
         if parcel.cut.map_or(frame.len(), |cut| cut.longest()) > frame_max {
@@ -284,13 +311,13 @@ impl Egress {
             let start = parcel.frame.start - vxlan::BYTES;
             self.buffer[start..parcel.frame.start].copy_from_slice(&wrapping);
             let datagram = start..parcel.frame.end;
-            self.outbox.push(&heading, datagram, &self.buffer, senders, io);
+            self.outbox.push(&heading, datagram, &self.buffer, context);
             return Ok(());
         };
         for index in 0..cut.count() {
             if CUTS - self.cuts_used < vxlan::BYTES + cut.longest() {
                 // What was pushed must leave before it is written over.
-                self.outbox.flush(&self.buffer, senders, io);
+                self.outbox.flush(&self.buffer, context);
                 self.cuts_used = 0;
             }
             let (cuts, frames) = self.buffer.split_at_mut(CUTS);
@@ -300,10 +327,16 @@ impl Egress {
             let start = self.cuts_used;
             self.cuts_used += vxlan::BYTES + cut.write(frame, index, room);
             let datagram = start..self.cuts_used;
-            self.outbox.push(&heading, datagram, &self.buffer, senders, io);
+            self.outbox.push(&heading, datagram, &self.buffer, context);
         }
         Ok(())
     }
+}
+
+// A frame behind its `virtio_net_hdr`, of which one of the two is no good.
+fn tell_malformed(context: Context, port: &Port, reason: Reason, octets: &[u8]) {
+    let frame = octets.get(vnet::BYTES..).unwrap_or_default();
+    context.watch.note_from(port, End::Dropped(reason), 1, frame);
 }
 
 /// A frame in the buffer, looked at.

@@ -14,6 +14,7 @@ use crate::punt::Origin;
 use crate::strangers::Strangers;
 use crate::vnet;
 use crate::vxlan::{self, Fault};
+use crate::watch::{End, Entrance};
 use crate::yard::{Source, Yard};
 
 /// What makes two datagrams of a burst go the same way: VXLAN and Ethernet header.
@@ -77,7 +78,10 @@ impl Ingress {
             let glance = octets.first_chunk::<GLANCE>();
             if route.as_ref().is_none_or(|route| glance != Some(&route.glance)) {
                 route = Route::find(context, octets, burst)
-                    .inspect_err(|reason| stray.settle(1, Err(*reason)))
+                    .inspect_err(|reason| {
+                        stray.settle(1, Err(*reason));
+                        tell_stray(context, octets, burst, *reason);
+                    })
                     .ok();
             }
             if let Some(route) = &mut route {
@@ -94,7 +98,7 @@ impl Ingress {
         let octets = &mut self.inbox.octets;
         route.received += Amount::of(&octets[frame.clone()]);
         if class & 3 != 0 && vxlan::decapsulate_ecn(&mut octets[frame.clone()], class).is_err() {
-            return route.source.settle(1, Err(Reason::EcnCongested));
+            return route.refuse(context, Reason::EcnCongested, &octets[frame]);
         }
         if mss::may_be_syn(&octets[frame.clone()]) {
             route.clamp(&mut octets[frame.clone()]);
@@ -103,17 +107,25 @@ impl Ingress {
             Inward::Deliver(port) => {
                 self.yard.add(context, octets, &route.source, port, frame);
             }
-            Inward::Drop(reason) => route.source.settle(1, Err(*reason)),
+            Inward::Drop(reason) => route.refuse(context, *reason, &octets[frame]),
             Inward::Punt => {
-                if context.punts.push(route.origin, &vnet::PLAIN, &octets[frame]) {
+                if context.punts.push(route.origin, &vnet::PLAIN, &octets[frame.clone()]) {
                     context.io.punts.add(1);
                 } else {
                     context.io.punt_overflow.add(1);
-                    route.source.settle(1, Err(Reason::RateLimited));
+                    route.refuse(context, Reason::RateLimited, &octets[frame]);
                 }
             }
         }
     }
+}
+
+// What belongs to no network here, as far as it is there at all.
+fn tell_stray(context: Context, datagram: &[u8], burst: &Burst, reason: Reason) {
+    let vni = vxlan::parse(datagram).map_or(0, |(vni, _)| vni);
+    let frame = datagram.get(vxlan::BYTES..).unwrap_or_default();
+    let (entrance, end) = (Entrance::Tunnel(burst.from), End::Dropped(reason));
+    context.watch.note(vni, entrance, end, 1, std::iter::once(frame));
 }
 
 /// What was found out about one datagram, and holds for all of its burst with the same headers.
@@ -158,6 +170,14 @@ impl<'a> Route<'a> {
         if let Some(vtep) = self.source.vtep {
             let mtu = self.segment.mtu_to(vtep, packet.as_ref());
             mss::clamp(frame, packet.as_ref(), mtu, false);
+        }
+    }
+
+    fn refuse(&self, context: Context, reason: Reason, frame: &[u8]) {
+        self.source.settle(1, Err(reason));
+        if let Origin::Tunnel { vni, from, .. } = self.origin {
+            let (entrance, end) = (Entrance::Tunnel(from), End::Dropped(reason));
+            context.watch.note(vni, entrance, end, 1, std::iter::once(frame));
         }
     }
 }

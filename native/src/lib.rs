@@ -2,7 +2,8 @@
 //!
 //! It holds a copy of what the switch (`vxnet/switch`) concluded and owns no policy. A frame's way
 //! out is `egress` → `decide` → `offload::cut` → `outbox`; its way in is `ingress` → `decide` →
-//! `yard` → `offload::join`; what can not be decided here goes up through `punt`.
+//! `yard` → `offload::join`; what can not be decided here goes up through `punt`, and
+//! what somebody captures through `watch`.
 
 #[cfg(feature = "python")]
 mod bindings;
@@ -25,5 +26,6 @@ pub mod table;
 pub mod vigil;
 pub mod vnet;
 pub mod vxlan;
+pub mod watch;
 pub mod workers;
 pub mod yard;

@@ -5,9 +5,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::counters::{Amount, Counters, Fate, Io, Reason};
+use crate::egress::Context;
 use crate::io::udp::{SEGMENTS_MAX, SEND_MAX, Socket};
 use crate::model::{Port, Vtep};
 use crate::vxlan;
+use crate::watch::{End, Entrance};
 
 /// The sockets that outer packets leave from, each with a source port of its own.
 pub struct Senders {
@@ -106,8 +108,9 @@ impl Lot {
         }
     }
 
-    fn send(&mut self, buffer: &[u8], senders: &Senders, io: &Io) {
-        let socket = senders.of(self.heading.flow);
+    fn send(&mut self, buffer: &[u8], context: Context) {
+        let io = context.io;
+        let socket = context.senders.of(self.heading.flow);
         let mut slices = [IoSlice::new(&[]); SEGMENTS_MAX];
         for (slice, piece) in slices.iter_mut().zip(&self.pieces) {
             *slice = IoSlice::new(&buffer[piece.clone()]);
@@ -115,40 +118,62 @@ impl Lot {
         let slices = &slices[..self.pieces.len()];
         let stride = if self.amount.frames > 1 { self.stride as u16 } else { 0 };
         io.sends.add(1);
+        let began_ns = context.watch.clock_ns();
         match transmit(socket, slices, &self.heading, stride) {
-            Ok(()) => self.settle(io, self.amount, Ok(Fate::Sent)),
             Err(error) if stride != 0 && is_burst_refusal(&error) => {
                 io.gso_fallbacks.add(1);
-                self.send_plainly(socket, slices, io);
+                self.send_plainly(socket, slices, context, began_ns);
             }
-            Err(error) => self.settle(io, self.amount, Err(reason(&error, io))),
+            outcome => {
+                let outcome = outcome.map_err(|error| reason(&error, io));
+                self.settle(io, self.amount, outcome);
+                for slice in slices {
+                    self.tell(context, slice, outcome, began_ns);
+                }
+            }
         }
         self.clear();
     }
 
     // The same datagrams, one by one.
-    fn send_plainly(&self, socket: &Socket, slices: &[IoSlice], io: &Io) {
+    fn send_plainly(&self, socket: &Socket, slices: &[IoSlice], context: Context, began_ns: u64) {
+        let io = context.io;
         for datagram in slices.iter().flat_map(|slice| slice.chunks(self.stride)) {
             let amount = Amount { frames: 1, octets: datagram.len() - vxlan::BYTES };
-            match transmit(socket, &[IoSlice::new(datagram)], &self.heading, 0) {
-                Ok(()) => {
-                    // What went plainly shows that it was not the datagrams.
-                    self.heading.vtep.set_takes_bursts(false);
-                    self.settle(io, amount, Ok(Fate::Sent));
-                }
-                Err(error) => self.settle(io, amount, Err(reason(&error, io))),
+            let outcome = transmit(socket, &[IoSlice::new(datagram)], &self.heading, 0)
+                .map_err(|error| reason(&error, io));
+            if outcome.is_ok() {
+                // What went plainly shows that it was not the datagrams.
+                self.heading.vtep.set_takes_bursts(false);
             }
+            self.settle(io, amount, outcome);
+            self.tell(context, datagram, outcome, began_ns);
         }
     }
 
-    fn settle(&self, io: &Io, amount: Amount, outcome: Result<Fate, Reason>) {
+    // Datagrams of this burst, one behind the other, left or did not. They were sent at `began_ns`:
+    // before another host, which may watch too, has them.
+    fn tell(&self, context: Context, datagrams: &[u8], outcome: Result<(), Reason>, began_ns: u64) {
+        if !context.watch.is_on() || self.heading.is_copy {
+            return;
+        }
+        let end = outcome.map_or_else(End::Dropped, |()| End::Sent(self.heading.vtep.number));
+        for datagram in datagrams.chunks(self.stride) {
+            let (port, frame) = (&self.heading.origin, &datagram[vxlan::BYTES..]);
+            let entrance = Entrance::Port(port.id);
+            let pieces = std::iter::once(frame);
+            context.watch.note_at(began_ns, port.vni, entrance, end, 1, pieces);
+        }
+    }
+
+    fn settle(&self, io: &Io, amount: Amount, outcome: Result<(), Reason>) {
         let heading = &self.heading;
         if outcome.is_ok() {
             heading.vtep.counters.leave(amount);
             heading.network.leave(amount);
         }
         if !heading.is_copy {
-            heading.origin.counters.settle(amount.frames, outcome);
+            heading.origin.counters.settle(amount.frames, outcome.map(|()| Fate::Sent));
         } else if outcome.is_err() {
             io.copies_lost.add(amount.frames);
         }
@@ -198,26 +223,25 @@ impl Outbox {
         heading: &Heading,
         datagram: Range<usize>,
         buffer: &[u8],
-        senders: &Senders,
-        io: &Io,
+        context: Context,
     ) {
-        let at = self.lot(heading, buffer, senders, io);
+        let at = self.lot(heading, buffer, context);
         let lot = &mut self.lots[at];
         if !lot.takes(datagram.len(), heading.class) {
-            lot.send(buffer, senders, io);
+            lot.send(buffer, context);
         }
         lot.heading.class = heading.class;
         lot.push(datagram);
     }
 
-    fn lot(&mut self, heading: &Heading, buffer: &[u8], senders: &Senders, io: &Io) -> usize {
+    fn lot(&mut self, heading: &Heading, buffer: &[u8], context: Context) -> usize {
         if let Some(at) =
             self.lots[..self.used].iter().position(|lot| lot.heading.is_same_way(heading))
         {
             return at;
         }
         if self.used == LOTS_MAX {
-            self.flush(buffer, senders, io);
+            self.flush(buffer, context);
         }
         let at = self.used;
         self.used += 1;
@@ -229,10 +253,10 @@ impl Outbox {
     }
 
     /// Send everything.
-    pub fn flush(&mut self, buffer: &[u8], senders: &Senders, io: &Io) {
+    pub fn flush(&mut self, buffer: &[u8], context: Context) {
         for lot in &mut self.lots[..self.used] {
             if !lot.pieces.is_empty() {
-                lot.send(buffer, senders, io);
+                lot.send(buffer, context);
             }
         }
         self.used = 0;

@@ -7,6 +7,7 @@ use crate::decide::Outward;
 use crate::egress::{Context, Egress};
 use crate::model::{Port, Segment};
 use crate::punt::{Origin, Punt};
+use crate::watch::{End, Entrance};
 use crate::yard::{self, Source};
 
 /// The switch's word (`vxnet.switch.actions.Action`).
@@ -47,7 +48,16 @@ pub fn settle(context: Context, egress: &mut Egress, punt: &Punt, decision: Deci
         Origin::Tunnel { vni, from, .. } => {
             let Some(segment) = model.segments.get(&vni) else { return };
             let source = Source { network: &segment.counters, vtep: model.peers.get(&from) };
-            source.settle(1, from_tunnel(context, punt.frame(), &decision));
+            let outcome = from_tunnel(context, punt.frame(), &decision);
+            source.settle(1, outcome);
+            let end = match (outcome, &decision) {
+                (Err(reason), _) => End::Dropped(reason),
+                (Ok(_), Decision::Deliver(id)) => End::Delivered(*id),
+                (Ok(_), Decision::Flood { ports, .. }) => End::Flooded(ports.len() as u32, 0),
+                (Ok(_), _) => End::Replied,
+            };
+            let frame = std::iter::once(punt.frame());
+            context.watch.note(vni, Entrance::Tunnel(from), end, 1, frame);
         }
     }
 }
@@ -78,6 +88,8 @@ fn from_link(
         Decision::Drop(reason) => Outward::Drop(reason),
         Decision::Reply(frame) => {
             let outcome = yard::deliver(context, port, &frame).map(|()| Fate::Replied);
+            let end = outcome.map_or_else(End::Dropped, |_| End::Replied);
+            context.watch.note_from(port, end, 1, punt.frame());
             return port.counters.settle(1, outcome);
         }
     };

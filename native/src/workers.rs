@@ -23,6 +23,7 @@ use crate::punt;
 use crate::strangers::Strangers;
 use crate::table::Table;
 use crate::vigil::Vigil;
+use crate::watch::Watch;
 
 /// Frames read from one link before the others have their turn.
 const TURN: usize = 64;
@@ -39,6 +40,8 @@ pub struct Shared {
     pub model: ArcSwap<Model>,
     /// The way up.
     pub punts: punt::Queue,
+    /// Who looks on.
+    pub watch: Watch,
     /// The way out.
     pub senders: Senders,
     /// The machinery's own counters.
@@ -68,6 +71,7 @@ impl Shared {
             view: View { table: &self.table, model, now },
             senders: &self.senders,
             punts: &self.punts,
+            watch: &self.watch,
             io: &self.io,
             strangers: &self.strangers,
             queue,
@@ -138,6 +142,7 @@ impl Workers {
             table: Table::default(),
             model: ArcSwap::default(),
             punts: punt::Queue::new()?,
+            watch: Watch::new()?,
             senders: Senders::new(senders(plan)?),
             io: Io::default(),
             stray: Counters::default(),

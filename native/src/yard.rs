@@ -1,6 +1,7 @@
 //! Where frames for the links of this host wait for those that follow, to be given as one.
 
 use std::io::IoSlice;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -11,12 +12,16 @@ use crate::offload::cut::Cut;
 use crate::offload::join::Train;
 use crate::packet::{self, Packet};
 use crate::vnet::{self, Header};
+use crate::watch::{End, Entrance};
 
 /// How many flows are joined at the same time.
 const LANES_MAX: usize = 8;
 
 /// The most pieces of one write: a `virtio_net_hdr`, a frame, and the payloads of those behind it.
 const PIECES_MAX: usize = 2 + crate::offload::join::SEGMENTS_MAX;
+
+/// The other end of a tunnel that belongs to no peer any more.
+const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Whose counters a frame out of a tunnel belongs to.
 #[derive(Clone, Copy)]
@@ -41,6 +46,22 @@ impl Source<'_> {
         self.network.settle(frames, outcome);
         if let Some(vtep) = self.vtep {
             vtep.counters.settle(frames, outcome);
+        }
+    }
+
+    // A frame in pieces was given to a port, or could not be.
+    fn tell<'b>(
+        &self,
+        context: Context,
+        port: &Port,
+        outcome: Result<(), Reason>,
+        frames: usize,
+        pieces: impl Iterator<Item = &'b [u8]> + Clone,
+    ) {
+        if context.watch.is_on() {
+            let from = self.vtep.map_or(NOBODY, |vtep| vtep.address.ip());
+            let end = outcome.map_or_else(End::Dropped, |()| End::Delivered(port.id));
+            context.watch.note(port.vni, Entrance::Tunnel(from), end, frames, pieces);
         }
     }
 }
@@ -83,6 +104,8 @@ impl Lane {
                     self.port.counters.leave(amount);
                 }
                 source.settle(amount.frames, outcome.map(|()| Fate::Delivered));
+                let frame = pieces[1..].iter().map(|piece| &**piece);
+                source.tell(context, &self.port, outcome, amount.frames, frame);
             }
         }
     }
@@ -103,7 +126,9 @@ fn give_apart(
     let mut frame = vec![0; cut.longest()];
     for index in 0..cut.count() {
         let length = cut.write(&whole, index, &mut frame);
-        source.settle(1, deliver(context, port, &frame[..length]).map(|()| Fate::Delivered));
+        let outcome = deliver(context, port, &frame[..length]);
+        source.settle(1, outcome.map(|()| Fate::Delivered));
+        source.tell(context, port, outcome, 1, std::iter::once(&frame[..length]));
     }
 }
 

@@ -8,8 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from vxnet.datapath.sight import Watcher
 from vxnet.link.base import Link
-from vxnet.switch.actions import DropReason, PortId, SwitchEvent
+from vxnet.switch.actions import Action, DropReason, PortId, SwitchEvent
 from vxnet.switch.model import (
     Change,
     FdbRow,
@@ -147,4 +148,19 @@ class Datapath(Protocol):
 
     def subscribe(self, listener: Listener) -> None:
         """Have what the switch saw told, in batches, from the event loop."""
+        ...
+
+    def watch(self, snap: int, watcher: Watcher) -> None:
+        """Have every frame told from now on, with its first `snap` octets and what became of it.
+
+        `snap` 0 ends that. A flooded frame is told once; copies are not.
+        """
+        ...
+
+    def decide(self, port_id: PortId, frame: bytes) -> Action:
+        """What the switch decides about a frame of this port, and learns from it; none is sent."""
+        ...
+
+    def inject(self, port_id: PortId, frame: bytes) -> None:
+        """Carry a frame as if this port's link had sent it. Unknown ids are ignored."""
         ...

@@ -6,6 +6,7 @@ import numpy as np
 
 from vxnet.datapath.ledger import Ledger, add_drops
 from vxnet.datapath.ports import NO_LIMIT, Ports
+from vxnet.datapath.sight import End, Recorder, Verb
 from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Flood
 from vxnet.switch.forward import Switch
 from vxnet.underlay.base import Burst, Underlay
@@ -36,8 +37,10 @@ class Inbound:
         underlay: Underlay,
         ledger: Ledger,
         paths: Mapping[Vtep, int],
+        recorder: Recorder,
     ) -> None:
         """`paths` is how long a frame to each VTEP may be, where that is known."""
+        self._recorder = recorder
         self._switch = switch
         self._ports = ports
         self._underlay = underlay
@@ -74,6 +77,10 @@ class Inbound:
             # An empty datagram has no octets to divide, and is one all the same.
             short = max(1, -(-size // max(stride, 1)))
             add_drops(self._ledger.stray, DropReason.VXLAN_SHORT, short)
+            if self._recorder.on:
+                end = End(Verb.DROPPED, reason=DropReason.VXLAN_SHORT)
+                frame = self._buffer[min(size, _PREFIX_BYTES) : min(size, stride)]
+                self._recorder.note(Vni(0), burst.source, end, frame, short)
             return
         count = -(-size // stride)
         marked = burst.tos & ecn.MASK in ecn.MAY_CHANGE
@@ -102,7 +109,7 @@ class Inbound:
         try:
             vni, reserved = vxlan.parse(datagram)
         except vxlan.VxlanError as error:
-            add_drops(self._ledger.stray, DropReason(error.fault), 1)
+            self._stray(datagram, burst.source, DropReason(error.fault))
             return
         frame = datagram[_PREFIX_BYTES:]
         if burst.tos & ecn.MASK in ecn.MAY_CHANGE and not ecn.decapsulate(frame, burst.tos):
@@ -111,7 +118,9 @@ class Inbound:
             action = self._switch.from_underlay(vni, burst.source, frame, now, reserved)
         if mss.may_be_syn(frame):
             self._clamp(frame, vni, burst.source)
-        self._act(action, vni, burst.source, (virtio.PLAIN, frame), 1, len(frame))
+        reason = self._act(action, vni, burst.source, (virtio.PLAIN, frame), 1, len(frame))
+        if self._recorder.on:
+            self._note(action, reason, vni, burst.source, frame, 1)
 
     def _clamp(self, frame: memoryview, vni: Vni, source: Ip) -> None:
         """What answers a SYN has to fit the way back."""
@@ -126,18 +135,51 @@ class Inbound:
         try:
             vni, reserved = vxlan.parse(self._buffer[at : at + stride])
         except vxlan.VxlanError as error:
-            add_drops(self._ledger.stray, DropReason(error.fault), run.frames)
+            for number in range(run.first, run.first + run.frames):
+                datagram = self._buffer[number * stride : (number + 1) * stride]
+                self._stray(datagram, burst.source, DropReason(error.fault))
             return
         frame = self._buffer[at + _PREFIX_BYTES : at + stride]
         action = self._switch.from_underlay(vni, burst.source, frame, now, reserved)
         octets = run.frames * (stride - _PREFIX_BYTES)
         if run.first + run.frames == len(rows):
             octets -= stride - last
-        parts: Sequence[Buffer] = ()
+        parts: Sequence[memoryview] = ()
         if not isinstance(action, Drop):
             used = join(rows, last, _PREFIX_BYTES, run, self._joined)
             parts = (self._joined_view[:used],)
-        self._act(action, vni, burst.source, parts, run.frames, octets)
+        reason = self._act(action, vni, burst.source, parts, run.frames, octets)
+        if self._recorder.on:
+            # What is dropped was never joined, so its first frame stands for it.
+            whole = parts[0][virtio.HEADER_BYTES :] if parts else frame
+            self._note(action, reason, vni, burst.source, whole, run.frames)
+
+    def _stray(self, datagram: memoryview, source: Ip, reason: DropReason) -> None:
+        """A datagram that is no frame of any network."""
+        add_drops(self._ledger.stray, reason, 1)
+        if self._recorder.on:
+            frame = datagram[_PREFIX_BYTES:]
+            self._recorder.note(Vni(0), source, End(Verb.DROPPED, reason=reason), frame)
+
+    def _note(
+        self,
+        action: Action,
+        reason: DropReason | None,
+        vni: Vni,
+        source: Ip,
+        frame: memoryview,
+        frames: int,
+    ) -> None:
+        match action:
+            case _ if reason is not None:
+                end = End(Verb.DROPPED, reason=reason)
+            case Deliver(port_id):
+                end = End(Verb.DELIVERED, port=port_id)
+            case Flood(port_ids, _):
+                end = End(Verb.FLOODED, ports=len(port_ids))
+            case _:
+                return  # neither sent nor replied to: that would have a reason
+        self._recorder.note(vni, source, end, frame, frames)
 
     def _act(
         self,
@@ -147,12 +189,15 @@ class Inbound:
         parts: Sequence[Buffer],
         frames: int,
         octets: int,
-    ) -> None:
-        """Carry the switch's decision out, and book it for the network and for the peer."""
+    ) -> DropReason | None:
+        """Carry the switch's decision out, and book it for the network and for the peer.
+
+        Returns why it went nowhere, if so.
+        """
         tunnel = self._ledger.tunnels.get(vni)
         if tunnel is None:
             add_drops(self._ledger.stray, DropReason.UNKNOWN_VNI, frames)
-            return
+            return DropReason.UNKNOWN_VNI
         peer = self.peers.get(source)
         books = (tunnel,) if peer is None else (tunnel, self._ledger.peer(peer))
         reason: DropReason | None = None
@@ -179,3 +224,4 @@ class Inbound:
                 counters.flooded += frames
             else:
                 counters.delivered += frames
+        return reason

@@ -13,9 +13,10 @@ from vxnet.datapath.base import (
     SetPeers,
     Stats,
 )
+from vxnet.datapath.sight import Watcher
 from vxnet.errors import StateError
 from vxnet.link.base import Link
-from vxnet.switch.actions import PortId, SwitchEvent
+from vxnet.switch.actions import Action, Drop, DropReason, PortId, SwitchEvent
 from vxnet.wire.addr import Mac, Vni, Vtep
 
 __all__ = ["MemoryDatapath"]
@@ -32,6 +33,8 @@ class MemoryDatapath:
         self.entries: dict[tuple[Vni, Mac], SetEntry] = {}
         self.peers: dict[Vni, SetPeers] = {}
         self.paths: dict[Vtep, int | None] = {}
+        self.watcher: Watcher | None = None
+        self.injected: list[tuple[PortId, bytes]] = []
         self._listeners: list[Listener] = []
 
     async def start(self, inherited: Sequence[int] = ()) -> None:
@@ -93,6 +96,15 @@ class MemoryDatapath:
 
     def subscribe(self, listener: Listener) -> None:
         self._listeners.append(listener)
+
+    def watch(self, snap: int, watcher: Watcher) -> None:
+        self.watcher = watcher if snap else None
+
+    def decide(self, port_id: PortId, frame: bytes) -> Action:
+        return Drop(DropReason.NO_RECEIVER)
+
+    def inject(self, port_id: PortId, frame: bytes) -> None:
+        self.injected.append((port_id, frame))
 
     def saw(self, *events: SwitchEvent) -> None:
         """Tell the listeners what frames would have shown."""

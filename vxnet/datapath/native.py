@@ -25,6 +25,8 @@ from vxnet.datapath.base import (
     Stats,
 )
 from vxnet.datapath.ports import NO_LIMIT
+from vxnet.datapath.sight import Watcher
+from vxnet.datapath.sighting import sight_of
 from vxnet.errors import HostError
 from vxnet.link.base import Link
 from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Flood, PortId, Reply, Send
@@ -40,6 +42,7 @@ _TICK_S = 1.0  # how often old entries are looked for
 _REFRESH_S = 5  # how often the switch is told who was seen
 _PUNTS_MAX = 64  # decided for one wake-up, so that others get their turn
 _WORKERS_MAX = 4
+_SIGHTS_MAX = 256  # told at a time to who captures
 _SPARE_PORTS = 100  # tried where somebody else has one
 
 _DROP, _DELIVER, _SEND, _FLOOD, _REPLY = range(5)  # the engine's verbs
@@ -77,6 +80,7 @@ class NativeDatapath:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._ticks = 0
+        self._watcher: Watcher | None = None
 
     @property
     def name(self) -> str:
@@ -131,6 +135,7 @@ class NativeDatapath:
         engine, self._engine = self._engine, None
         if engine is not None and self._loop is not None:
             self._loop.remove_reader(engine.punt_fd())
+            self._loop.remove_reader(engine.watch_fd())
             engine.close()
 
     def set_segment(self, segment: Segment) -> None:
@@ -222,6 +227,29 @@ class NativeDatapath:
         """Have what the switch saw told, in batches, from the event loop."""
         self._listeners.append(listener)
 
+    def watch(self, snap: int, watcher: Watcher) -> None:
+        """Have every frame told from now on; `snap` 0 ends that."""
+        self._watcher = watcher if snap else None
+        if self._engine is None or self._loop is None:
+            return
+        self._engine.watch(snap)
+        if snap:
+            self._loop.add_reader(self._engine.watch_fd(), self._look)
+        else:
+            self._loop.remove_reader(self._engine.watch_fd())
+
+    def decide(self, port_id: PortId, frame: bytes) -> Action:
+        """What the switch decides about a frame of this port."""
+        action = self._switch.from_link(port_id, frame, self._now())
+        self._follow()
+        self._tell()
+        return action
+
+    def inject(self, port_id: PortId, frame: bytes) -> None:
+        """Carry a frame as if this port's link had sent it. Unknown ids are ignored."""
+        if self._engine is not None:
+            self._engine.inject(port_id, frame)
+
     # On the event loop
 
     def _now(self) -> float:
@@ -268,6 +296,14 @@ class NativeDatapath:
                 return _FLOOD, (port_ids, tuple(map(self._number, vteps)))
             case Reply(frame):
                 return _REPLY, frame
+
+    def _look(self) -> None:
+        """The engine has seen frames that somebody captures."""
+        if self._engine is None or self._watcher is None:
+            return
+        rows, missed = self._engine.sights(_SIGHTS_MAX)
+        vteps = {number: vtep for vtep, number in self._vteps.items()}
+        self._watcher([sight_of(row, vteps, _REASONS) for row in rows], missed)
 
     def _tick(self) -> None:
         """Once a second."""

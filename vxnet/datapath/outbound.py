@@ -1,6 +1,7 @@
 """From a link to the other hosts: read a batch, decide, cut late, send in bursts."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from vxnet.datapath.advice import Adviser
 from vxnet.datapath.ledger import Ledger, add_drops
 from vxnet.datapath.ports import NO_LIMIT, Attachment, Ports
+from vxnet.datapath.sight import End, Recorder, Verb
 from vxnet.errors import WireError
 from vxnet.switch.actions import Deliver, Drop, DropReason, Flood, PortId, Reply, Send
 from vxnet.switch.forward import Switch
@@ -15,6 +17,7 @@ from vxnet.underlay.base import BURST_BYTES, BURST_DATAGRAMS, Refusal, Underlay
 from vxnet.wire import checksum, ethernet, mss, virtio, vxlan
 from vxnet.wire.addr import Vtep
 from vxnet.wire.ecn import outer_tos
+from vxnet.wire.ethernet import Buffer
 from vxnet.wire.flow import flow_hash
 from vxnet.wire.segment import Plan, cut, plan
 from vxnet.wire.virtio import Flag
@@ -54,8 +57,10 @@ class Outbound:
         underlay: Underlay,
         ledger: Ledger,
         paths: Mapping[Vtep, int],
+        recorder: Recorder,
     ) -> None:
         """`paths` is how long a frame to each VTEP may be, where that is known."""
+        self._recorder = recorder
         self._switch = switch
         self._ports = ports
         self._underlay = underlay
@@ -84,7 +89,7 @@ class Outbound:
                     break
                 if size < 0:
                     attachment.counters.received += 1
-                    add_drops(attachment.counters.drops, DropReason.FRAME_SHORT, 1)
+                    self._drop(attachment, b"", DropReason.FRAME_SHORT, 1)
                 elif vnet[_GSO_AT]:
                     self._carry_super(attachment, room[begin : begin + size], now)
                 else:
@@ -95,6 +100,14 @@ class Outbound:
                     break
         finally:
             self._flush(attachment)
+
+    def inject(self, attachment: Attachment, frame: bytes, now: float) -> None:
+        """Carry a plain frame as if the link had sent it."""
+        self._vnet[:] = virtio.PLAIN
+        end = _PREFIX_BYTES + len(frame)
+        self._room[_PREFIX_BYTES:end] = frame
+        self._carry(attachment, self._room[:end], now)
+        self._flush(attachment)
 
     # One frame
 
@@ -115,6 +128,7 @@ class Outbound:
                 self._deliver(attachment, port_id, frame, 1, len(frame))
             case Flood(port_ids, vteps):
                 counters.flooded += 1
+                self._note_flood(attachment, frame, port_ids, vteps, 1)
                 self._copy(port_ids, frame, 1, len(frame))
                 for to in vteps:
                     if self._make_ready(attachment, datagram, frame, to) is None:
@@ -123,9 +137,9 @@ class Outbound:
                     else:
                         self._ledger.note("copies_lost")
             case Reply(answer):
-                self._reply(attachment, answer, 1)
+                self._reply(attachment, answer, frame, 1)
             case Drop(reason):
-                add_drops(counters.drops, reason, 1)
+                self._drop(attachment, frame, reason, 1)
 
     def _make_ready(
         self, attachment: Attachment, datagram: memoryview, frame: memoryview, to: Vtep
@@ -181,8 +195,11 @@ class Outbound:
         """Let a burst go."""
         frames = len(burst.parts)
         octets = burst.octets - frames * _PREFIX_BYTES
+        began_ns = time.time_ns() if self._recorder.on else 0
         refusal = self._underlay.send(burst.to, burst.flow, burst.tos, burst.parts, burst.stride)
         self._count_sent(attachment, burst.to, frames, octets, refusal, flooded=burst.flooded)
+        if self._recorder.on and not burst.flooded:
+            self._note_sent(attachment, burst.to, burst.parts, refusal, began_ns)
         burst.parts = []
         burst.octets = 0
 
@@ -203,7 +220,7 @@ class Outbound:
         except WireError:
             counters.received += 1
             counters.received_bytes += len(frame)
-            add_drops(counters.drops, DropReason.FRAME_MALFORMED, 1)
+            self._drop(attachment, frame, DropReason.FRAME_MALFORMED, 1)
             return
         frames, octets = planned.frames, planned.octets
         counters.received += frames
@@ -217,13 +234,14 @@ class Outbound:
                 self._deliver(attachment, port_id, frame, frames, octets)
             case Flood(port_ids, vteps):
                 counters.flooded += frames
+                self._note_flood(attachment, frame, port_ids, vteps, frames)
                 self._copy(port_ids, frame, frames, octets)
                 if self._send_super(attachment, vteps, frame, planned, flooded=True) is not None:
                     self._ledger.note("copies_lost", frames * len(vteps))
             case Reply(answer):
-                self._reply(attachment, answer, frames)
+                self._reply(attachment, answer, frame, frames)
             case Drop(reason):
-                add_drops(counters.drops, reason, frames)
+                self._drop(attachment, frame, reason, frames)
 
     def _send_super(
         self,
@@ -251,8 +269,13 @@ class Outbound:
             waiting = self._bursts.get((to, flow, flooded))
             if waiting is not None and waiting.parts:
                 self._send(attachment, waiting)  # what came before leaves before
+            began_ns = time.time_ns() if self._recorder.on else 0
             refusal = self._underlay.send(to, flow, tos, parts, done.stride)
             self._count_sent(attachment, to, done.frames, planned.octets, refusal, flooded=flooded)
+            if self._recorder.on and not flooded:
+                pieces = range(0, done.size, done.stride)
+                datagrams = [parts[0][at : at + done.stride] for at in pieces]
+                self._note_sent(attachment, to, datagrams, refusal, began_ns)
         return None
 
     # To ports of this host
@@ -262,10 +285,22 @@ class Outbound:
     ) -> None:
         """A frame stays on this host: as it came, whatever it is, with its `virtio_net_hdr`."""
         reason = self._ports.deliver(port_id, (self._vnet, frame), frames, octets)
-        if reason is None:
-            attachment.counters.delivered += frames
-        else:
-            add_drops(attachment.counters.drops, reason, frames)
+        if reason is not None:
+            self._drop(attachment, frame, reason, frames)
+            return
+        attachment.counters.delivered += frames
+        if self._recorder.on:
+            port = attachment.port
+            end = End(Verb.DELIVERED, port=port_id)
+            self._recorder.note(port.vni, port.id, end, frame, frames)
+
+    def _drop(self, attachment: Attachment, frame: Buffer, reason: DropReason, frames: int) -> None:
+        """A frame goes nowhere."""
+        add_drops(attachment.counters.drops, reason, frames)
+        if self._recorder.on:
+            port = attachment.port
+            end = End(Verb.DROPPED, reason=reason)
+            self._recorder.note(port.vni, port.id, end, frame, frames)
 
     def _refuse(
         self,
@@ -277,7 +312,7 @@ class Outbound:
         now: float,
     ) -> None:
         """Drop what cannot travel; who sent what is too big is told."""
-        add_drops(attachment.counters.drops, reason, frames)
+        self._drop(attachment, frame, reason, frames)
         if reason is DropReason.TOO_BIG:
             port_id = attachment.port.id
             mtu = min(attachment.mtu, self._paths.get(to, NO_LIMIT) - ethernet.HEADER_BYTES)
@@ -292,12 +327,50 @@ class Outbound:
             if self._ports.deliver(port_id, (self._vnet, frame), frames, octets) is not None:
                 self._ledger.note("copies_lost", frames)
 
-    def _reply(self, attachment: Attachment, answer: bytes, frames: int) -> None:
+    def _reply(self, attachment: Attachment, answer: bytes, frame: memoryview, frames: int) -> None:
         reason = self._ports.deliver(attachment.port.id, (virtio.PLAIN, answer), 1, len(answer))
-        if reason is None:
-            attachment.counters.replied += frames
-        else:
-            add_drops(attachment.counters.drops, reason, frames)
+        if reason is not None:
+            self._drop(attachment, frame, reason, frames)
+            return
+        attachment.counters.replied += frames
+        if self._recorder.on:
+            port = attachment.port
+            self._recorder.note(port.vni, port.id, End(Verb.REPLIED), frame, frames)
+
+    # For who captures
+
+    def _note_flood(
+        self,
+        attachment: Attachment,
+        frame: memoryview,
+        port_ids: Sequence[PortId],
+        vteps: Sequence[Vtep],
+        frames: int,
+    ) -> None:
+        if self._recorder.on:
+            port = attachment.port
+            end = End(Verb.FLOODED, ports=len(port_ids), vteps=len(vteps))
+            self._recorder.note(port.vni, port.id, end, frame, frames)
+
+    def _note_sent(
+        self,
+        attachment: Attachment,
+        to: Vtep,
+        datagrams: Sequence[memoryview],
+        refusal: Refusal | None,
+        began_ns: int,
+    ) -> None:
+        """Of a burst that left in part, the last ones are taken for those that did not.
+
+        They were sent at `began_ns`: before another host, which may watch too, has them.
+        """
+        left = len(datagrams) - (0 if refusal is None else refusal.datagrams)
+        sent = End(Verb.SENT, vtep=to)
+        lost = sent if refusal is None else End(Verb.DROPPED, reason=refusal.reason)
+        port = attachment.port
+        for number, datagram in enumerate(datagrams):
+            end = sent if number < left else lost
+            self._recorder.note(port.vni, port.id, end, datagram[_PREFIX_BYTES:], at_ns=began_ns)
 
     def _count_sent(
         self,

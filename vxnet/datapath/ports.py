@@ -71,6 +71,10 @@ class Ports:
         self._attachments[attachment.port.id] = attachment
         self._agree()
 
+    def get(self, port_id: PortId) -> Attachment | None:
+        """A port by its id."""
+        return self._attachments.get(port_id)
+
     def pop(self, port_id: PortId) -> Attachment | None:
         """Let a port go."""
         attachment = self._attachments.pop(port_id, None)

@@ -24,8 +24,9 @@ from vxnet.datapath.inbound import Inbound
 from vxnet.datapath.ledger import Ledger
 from vxnet.datapath.outbound import Outbound
 from vxnet.datapath.ports import Attachment, Ports
+from vxnet.datapath.sight import Recorder, Watcher
 from vxnet.link.base import Link
-from vxnet.switch.actions import PortId
+from vxnet.switch.actions import Action, PortId
 from vxnet.switch.forward import Switch
 from vxnet.underlay.base import Underlay
 from vxnet.underlay.udp import UdpUnderlay
@@ -54,7 +55,16 @@ class PureDatapath:
         self._ports = Ports()
         self._ledger = Ledger()
         self._paths: dict[Vtep, int] = {}
-        parts = self._switch, self._ports, self._underlay, self._ledger, self._paths
+        self._recorder = Recorder()
+        self._watcher: Watcher | None = None
+        parts = (
+            self._switch,
+            self._ports,
+            self._underlay,
+            self._ledger,
+            self._paths,
+            self._recorder,
+        )
         self._outbound = Outbound(*parts)
         self._inbound = Inbound(*parts)
         self._segments: dict[Vni, Segment] = {}
@@ -168,6 +178,24 @@ class PureDatapath:
         """Have what the switch saw told, in batches, from the event loop."""
         self._listeners.append(listener)
 
+    def watch(self, snap: int, watcher: Watcher) -> None:
+        """Have every frame told from now on; `snap` 0 ends that."""
+        self._recorder.set(snap)
+        self._watcher = watcher if snap else None
+
+    def decide(self, port_id: PortId, frame: bytes) -> Action:
+        """What the switch decides about a frame of this port."""
+        action = self._switch.from_link(port_id, frame, self._now())
+        self._tell()
+        return action
+
+    def inject(self, port_id: PortId, frame: bytes) -> None:
+        """Carry a frame as if this port's link had sent it. Unknown ids are ignored."""
+        attachment = self._ports.get(port_id)
+        if attachment is not None:
+            self._outbound.inject(attachment, frame, self._now())
+            self._tell()
+
     # On the event loop
 
     def _now(self) -> float:
@@ -211,6 +239,10 @@ class PureDatapath:
         if events and self._loop is not None:
             for listener in self._listeners:
                 self._loop.call_soon(listener, events)
+        if self._watcher is not None and self._loop is not None:
+            sights, missed = self._recorder.take()
+            if sights:
+                self._loop.call_soon(self._watcher, sights, missed)
 
     def _set_peers(self, vni: Vni, vteps: tuple[Vtep, ...]) -> None:
         """Know peers by their addresses; forget the ways to those that left every network."""
