@@ -56,7 +56,9 @@ class ApiServer:
 
 def _as_json(handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
     async def answer(request: web.Request) -> web.StreamResponse:
-        return _json(await handler(request))
+        document = await handler(request)
+        # A handler that has more to say than one document answers by itself.
+        return document if isinstance(document, web.StreamResponse) else _json(document)
 
     return answer
 

@@ -1,17 +1,24 @@
 """How answers are shown: one JSON document, or tables and lines for people."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import msgspec
 import typer
 
-__all__ = ["pairs", "print_json", "table"]
+__all__ = ["line", "pairs", "print_json", "table"]
 
 
 def print_json(document: Any) -> None:
     """The document as the API gave it."""
     typer.echo(msgspec.json.format(msgspec.json.encode(document), indent=2))
+
+
+def line(text: str) -> None:
+    """A line of something that goes on, seen at once also in a pipe."""
+    typer.echo(text)
+    sys.stdout.flush()
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
