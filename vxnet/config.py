@@ -119,7 +119,7 @@ Resolver = Annotated[
     str, _kind('an address with or without a port, like "192.0.2.53:53"', _check_resolver)
 ]
 Subnet = Annotated[str, _kind('a subnet without host bits, like "10.9.0.0/24"', _check_subnet)]
-VniNumber = Annotated[int, _kind("a VNI from 0 to 16777215", ge=0, le=2**24 - 1)]
+VniNumber = Annotated[int, _kind("a VNI from 0 to 16777214", ge=0, le=2**24 - 2)]
 Mtu = Annotated[int, _kind("an MTU from 576 to 65485 octets", ge=576, le=65485)]
 UnderlayMtu = Annotated[int, _kind("an MTU from 576 to 65535 octets", ge=576, le=65535)]
 Switch = Annotated[bool, _kind("true or false")]

@@ -197,7 +197,11 @@ class Forwarding:
         own = {(entry.vni, entry.mac) for entry in entries if self._is_own(entry)}
         wanted = {(entry.vni, entry.mac): entry for entry in entries if not self._is_own(entry)}
         rows = self._datapath.fdb()
-        held = {(row.vni, row.mac): row for row in rows if row.source == "control"}
+        held = {
+            (row.vni, row.mac): row
+            for row in rows
+            if row.source == "control" and row.vni in self._segments
+        }
         presumed = {(entry.vni, entry.mac) for entry in self._presumed.entries}
         here = {(row.vni, row.mac) for row in rows if row.port is not None}
         stations = {key for key, station in self._stations.items() if station.assigned}

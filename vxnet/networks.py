@@ -15,7 +15,7 @@ from vxnet.errors import StateError
 from vxnet.forwarding import Forwarding
 from vxnet.host.base import HostNetwork
 from vxnet.network_table import NetworkTable
-from vxnet.wire.addr import VNI_MAX, Vni
+from vxnet.wire.addr import PROBE_VNI, VNI_MAX, Vni
 
 __all__ = ["NetworkRequest", "Networks", "check_name"]
 
@@ -200,6 +200,8 @@ class Networks:
         if not 0 <= request.vni <= VNI_MAX:
             raise StateError(f"VNI {request.vni} is out of range; it is 0 to {VNI_MAX}")
         vni = Vni(request.vni)
+        if vni == PROBE_VNI:
+            raise StateError(f"VNI {vni} is what hosts probe each other in; choose another or none")
         if (holder := catalogue.holder_of(vni)) is not None:
             raise StateError(f"VNI {vni} belongs to network {holder}; choose another or none")
         return vni

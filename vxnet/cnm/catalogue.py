@@ -16,7 +16,7 @@ import msgspec
 
 from vxnet.cnm.model import IpNetwork, Network, NetworkId, Subnet
 from vxnet.errors import StateError, WireError
-from vxnet.wire.addr import VNI_MAX, Vni
+from vxnet.wire.addr import PROBE_VNI, VNI_MAX, Vni
 
 __all__ = ["BODY_BYTES_MAX", "Catalogue", "Description", "describe", "network_of", "read", "write"]
 
@@ -263,7 +263,7 @@ class Catalogue:
     def free_vni(self, name: str) -> Vni:
         """A VNI for this name: the same on every host that knows the same networks."""
         taken = {w.vni for w in self._winners.values() if not w.removed}
-        return Vni(next(vni for vni in _probe_vnis(name) if vni not in taken))
+        return Vni(next(vni for vni in _probe_vnis(name) if vni not in taken and vni != PROBE_VNI))
 
     def holder_of(self, vni: Vni) -> str | None:
         """The network that has this VNI."""
@@ -303,7 +303,7 @@ def read(body: bytes) -> Description:
             f"a network's name of {len(description.name)} characters; 1 to 64 are allowed"
         )
     if not description.removed:
-        if not -1 <= description.vni <= VNI_MAX or not 0 < description.mtu <= 65_535:
+        if not -1 <= description.vni < PROBE_VNI or not 0 < description.mtu <= 65_535:
             raise WireError(
                 f"network {description.name!r} with VNI {description.vni}, MTU {description.mtu}"
             )

@@ -3,7 +3,15 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from vxnet.gossip.events import Entry, EntryFlag, Event, Member, Record, RecordKind
+from vxnet.gossip.events import (
+    Entry,
+    EntryFlag,
+    Event,
+    Member,
+    NodeId,
+    Record,
+    RecordKind,
+)
 from vxnet.wire.addr import Ip, Mac, Vni
 
 __all__ = ["ControlPlane", "Listener"]
@@ -55,6 +63,13 @@ class ControlPlane(Protocol):
 
     def retract(self, kind: RecordKind, key: bytes) -> None:
         """Take a record of this host out of the catalogue."""
+        ...
+
+    def write(self, to: NodeId, body: bytes) -> None:
+        """Say something to one member, which may be lost; it is told as a LetterReceived.
+
+        Raises StateError for a member that is not known.
+        """
         ...
 
     def members(self) -> list[Member]:

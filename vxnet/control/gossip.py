@@ -86,6 +86,7 @@ class GossipControl:
         self._timer_at = 0.0
         self._flushing = False
         self._tasks: list[asyncio.Task[None]] = []
+        self._resolved: list[Address] = []
         self._saved: State | None = None
         self._save_soon = asyncio.Event()
         self._known: tuple[Address, ...] = ()
@@ -203,6 +204,21 @@ class GossipControl:
         """Take a record of this host out of the catalogue."""
         self._running().retract(kind, key, self._clock())
         self._soon()
+
+    def write(self, to: NodeId, body: bytes) -> None:
+        """Say something to one member. Raises StateError for one that is not known."""
+        self._running().write(to, body, self._clock())
+        self._soon()
+
+    def unreadable(self) -> list[tuple[Address, str, float]]:
+        """Who sent packets that could not be opened, why, and how many seconds ago."""
+        now = self._clock()
+        noted = self._running().hub.unreadable.items()
+        return [(source, why, now - at) for source, (why, at) in noted]
+
+    def seeds(self) -> list[Address]:
+        """The addresses of the seeds, as far as they were resolved."""
+        return list(self._resolved)
 
     def set_seeds(self, seeds: Sequence[tuple[str, int]]) -> None:
         """Where to look for the others from now on."""
@@ -355,6 +371,7 @@ class GossipControl:
                     _log.warning("seed not resolved", {"seed": host, "reason": str(error)})
                     continue
                 found += [from_socket(info[4][0], port) for info in infos]
+            self._resolved = found
             usable = [a for a in (*found, *self._known) if len(a.ip) == len(self._vtep.ip)]
             if self._node is not None:
                 self._node.join(usable, self._clock())

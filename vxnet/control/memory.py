@@ -9,6 +9,7 @@ from vxnet.gossip.events import (
     EntryGone,
     EntrySet,
     Event,
+    LetterReceived,
     Member,
     MemberState,
     NetworkPeer,
@@ -108,6 +109,11 @@ class MemoryControl:
     def retract(self, kind: RecordKind, key: bytes) -> None:
         if self._records.pop((kind, key), None) is not None:
             self._broadcast([RecordGone(kind, key, self.node)])
+
+    def write(self, to: NodeId, body: bytes) -> None:
+        for plane in self._others():
+            if plane.node == to:
+                plane._tell([LetterReceived(self.node, body)])
 
     def members(self) -> list[Member]:
         return [self._member(local=True), *(p._member(local=False) for p in self._others())]

@@ -144,6 +144,7 @@ class Detector:
 
     def _ping(self, peer: Peer, probe: Probe) -> None:
         self._hub.counters["pings"] += 1
+        peer.pinged += 1
         messages: list[object] = [Ping(probe.seq, peer.id, self._root(peer))]
         if peer.state is MemberState.SUSPECT and self._hub.settings.lifeguard:
             messages.append(Suspect(peer.id, peer.epoch, peer.inc, self._roster.me.id))
@@ -154,6 +155,7 @@ class Detector:
         if peer is None or not peer.forwards:
             self._end(probe)
             return
+        peer.answers_missed += 1
         settings = self._hub.settings
         relays = self._roster.live.draw(self._hub.random, settings.indirect_probes, without=peer)
         for relay in relays:

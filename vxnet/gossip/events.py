@@ -15,6 +15,7 @@ __all__ = [
     "EntryGone",
     "EntrySet",
     "Event",
+    "LetterReceived",
     "Member",
     "MemberChanged",
     "MemberState",
@@ -71,6 +72,8 @@ class Member:
     version: str = ""
     datapath: str = ""
     local: bool = False
+    pings: int = 0  # questions to it since it was met, and those not answered in time
+    pings_lost: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +180,22 @@ class AlarmOver:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class LetterReceived:
+    """A member, verified and alive, said this to us alone."""
+
+    sender: NodeId
+    body: bytes
+
+
 Event = (
-    MemberChanged | NetworkPeer | EntrySet | EntryGone | RecordSet | RecordGone | Alarm | AlarmOver
+    MemberChanged
+    | NetworkPeer
+    | EntrySet
+    | EntryGone
+    | RecordSet
+    | RecordGone
+    | Alarm
+    | AlarmOver
+    | LetterReceived
 )

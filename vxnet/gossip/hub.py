@@ -1,6 +1,6 @@
 """What the parts of a node share: its settings, its chance, its timers, and its way out."""
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from random import Random
 
@@ -14,6 +14,7 @@ __all__ = ["Close", "Connect", "Datagram", "Hub", "StreamBytes", "StreamId", "Tr
 
 StreamId = int
 ALARMS_KEPT = 256
+REFUSALS_KEPT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Hub:
         self.outbox: dict[Address, list[bytes]] = {}
         self.transmits: list[Transmit] = []
         self._alarms: dict[tuple[AlarmKind, object], str] = {}
+        self.unreadable: OrderedDict[Address, tuple[str, float]] = OrderedDict()
 
     def send(self, address: Address, *messages: object) -> None:
         """Have messages sent, in one packet with others for the same address where they fit."""
@@ -90,6 +92,13 @@ class Hub:
         text = self._alarms.pop((kind, about), None)
         if text is not None:
             self.events.append(AlarmOver(text))
+
+    def note_unreadable(self, source: Address, why: str, now: float) -> None:
+        """A packet from there could not be opened: the latest of each sender is kept for people."""
+        self.unreadable[source] = why, now
+        self.unreadable.move_to_end(source)
+        if len(self.unreadable) > REFUSALS_KEPT:
+            self.unreadable.popitem(last=False)
 
     def jitter(self, span_s: float) -> float:
         """A moment between now and `span_s`."""

@@ -65,6 +65,7 @@ class Peer:
 
     __slots__ = (
         "address",
+        "answers_missed",
         "asked",
         "attached",
         "attempts",
@@ -73,6 +74,7 @@ class Peer:
         "inc",
         "info",
         "name",
+        "pinged",
         "rtt_s",
         "since",
         "state",
@@ -90,6 +92,8 @@ class Peer:
         self.suspicion: Suspicion | None = None
         self.info: NodeBody | None = None
         self.attached = NOTHING  # VNI to attachment, from its own record
+        self.pinged = 0  # how often we asked it whether it lives
+        self.answers_missed = 0  # and how often no answer came in time
         self.attempts = 0  # questions to it while it was unverified
         self.asked: float | None = None  # when it was asked last, in this state
         self.describe(alive)
@@ -140,6 +144,8 @@ class Peer:
             version=info.version if info else "",
             datapath=info.datapath if info else "",
             local=local,
+            pings=self.pinged,
+            pings_lost=self.answers_missed,
         )
 
 

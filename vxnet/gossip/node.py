@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from functools import partial
 from random import Random
 
+from vxnet.errors import StateError
 from vxnet.gossip.compare import Comparison
 from vxnet.gossip.detector import Detector
 from vxnet.gossip.events import (
@@ -14,6 +15,7 @@ from vxnet.gossip.events import (
     Event,
     Member,
     MemberState,
+    NodeId,
     Record,
     RecordKind,
 )
@@ -37,7 +39,7 @@ from vxnet.gossip.table import Table
 from vxnet.gossip.transfer import Transfers
 from vxnet.gossip.view import View
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
-from vxnet.wire.gossip import Ack, Alive, Dead, Delta, Message, Snapshot, Suspect
+from vxnet.wire.gossip import Ack, Alive, Dead, Delta, Letter, Message, Snapshot, Suspect
 from vxnet.wire.rows import NodeBody
 
 __all__ = ["Node"]
@@ -292,6 +294,14 @@ class Node:
     def records(self, kind: RecordKind) -> list[Record]:
         """The catalogue's records of one kind."""
         return self.view.records(kind)
+
+    def write(self, to: NodeId, body: bytes, now: float) -> None:
+        """Say something to one member. Raises StateError for one that is not known."""
+        self._at(now)
+        peer = self.roster.get(to)
+        if peer is None or peer is self.roster.me:
+            raise StateError(f"member {to:016x} is not known")
+        self.hub.send(peer.address, Letter(body))
 
     # ── between the parts ───────────────────────────────────────────────────────────────────
 

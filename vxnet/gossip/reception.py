@@ -6,7 +6,7 @@ from typing import Any
 from vxnet.errors import WireError
 from vxnet.gossip.compare import Comparison
 from vxnet.gossip.detector import Detector
-from vxnet.gossip.events import AlarmKind, MemberState
+from vxnet.gossip.events import AlarmKind, LetterReceived, MemberState
 from vxnet.gossip.greeter import Greeter
 from vxnet.gossip.hub import Hub
 from vxnet.gossip.limit import Limits
@@ -28,6 +28,7 @@ from vxnet.wire.gossip import (
     Header,
     Hello,
     Left,
+    Letter,
     Message,
     Mistaken,
     More,
@@ -98,6 +99,7 @@ class Reception:
             Pull: lambda m, p, s, now: compare.pulled(p.address, m),
             More: lambda m, p, s, now: compare.more(p, m, now),
             Compare: lambda m, p, s, now: compare.forced(p, m),
+            Letter: lambda m, p, s, now: self._on_letter(m, p),
         }
 
     def receive(self, data: bytes, source: Address, now: float) -> None:
@@ -112,8 +114,9 @@ class Reception:
         try:
             header, body = self._security.open(data)
             messages = decode_body(body)
-        except WireError:
+        except WireError as error:
             counters["dropped_malformed"] += 1
+            self._hub.note_unreadable(source, str(error), now)
             if stranger:
                 self._limits.charge(source, now)
             return
@@ -198,6 +201,12 @@ class Reception:
             return
         address = Address(Ip(request.ip), request.port)
         self._detector.relay(request, source, address, now)
+
+    # ── letters ─────────────────────────────────────────────────────────────────────────────
+
+    def _on_letter(self, letter: Letter, peer: Peer) -> None:
+        if peer.forwards:
+            self._hub.events.append(LetterReceived(peer.id, letter.body))
 
     # ── claims ──────────────────────────────────────────────────────────────────────────────
 

@@ -1,4 +1,4 @@
-"""A link without a device: a pair of descriptors, so that a test can be the host behind it."""
+"""A link without a device: a pair of descriptors, so that a program can be the host behind it."""
 
 import os
 import socket
@@ -15,7 +15,8 @@ _FRAME_MAX_BYTES = VNET_HEADER_BYTES + 65_550
 class MemoryLink:
     """Frames through an AF_UNIX datagram pair: what one end writes the other reads, whole.
 
-    The datapath is given the link as it is; a test is the host with `send` and `receive`.
+    The datapath is given the link as it is; a test, or the daemon itself, is the host with `send`
+    and `receive`.
     """
 
     def __init__(self, name: str = "memory", *, uso: bool = True) -> None:
@@ -41,6 +42,11 @@ class MemoryLink:
     def uso(self) -> bool:
         """Whether the host behind it takes UDP super-frames."""
         return self._uso
+
+    @property
+    def host_fd(self) -> int:
+        """Readable while there is something to receive."""
+        return self._host.fileno()
 
     def send(self, frame: bytes, vnet: bytes = bytes(VNET_HEADER_BYTES)) -> None:
         """The host sends a frame, or a super-frame with what `vnet` says of it.

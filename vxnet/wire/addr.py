@@ -7,6 +7,7 @@ from vxnet.errors import WireError
 
 __all__ = [
     "BROADCAST",
+    "PROBE_VNI",
     "VNI_MAX",
     "Ip",
     "Mac",
@@ -30,6 +31,9 @@ Vni = NewType("Vni", int)
 """A VXLAN network identifier, 0 to 2**24 - 1 (RFC 7348 §5)."""
 
 VNI_MAX = 2**24 - 1
+
+PROBE_VNI = Vni(VNI_MAX)
+"""What hosts probe the way to each other in; no network may have it."""
 BROADCAST = Mac(b"\xff" * 6)
 
 

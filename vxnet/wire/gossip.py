@@ -35,6 +35,7 @@ __all__ = [
     "BUCKETS",
     "DATAGRAM_MAX",
     "HEADER_BYTES",
+    "LETTER_MAX",
     "RECORD_MAX",
     "TAG_BYTES",
     "Ack",
@@ -49,6 +50,7 @@ __all__ = [
     "Header",
     "Hello",
     "Left",
+    "Letter",
     "Message",
     "Mistaken",
     "More",
@@ -82,6 +84,7 @@ HEADER_BYTES = 28
 TAG_BYTES = 16
 BODY_MAX = DATAGRAM_MAX - HEADER_BYTES - TAG_BYTES
 BUCKETS = 64
+LETTER_MAX = 512
 
 MAGIC = 0xE7
 WIRE_MAJOR = 1
@@ -327,6 +330,15 @@ class Unknown(Struct, array_like=True, frozen=True, gc=False, tag=24):
     seq: U32
 
 
+class Letter(Struct, array_like=True, frozen=True, gc=False, tag=25):
+    """Something between two hosts that is no gossip: it is told to whom it is sent, and no further.
+
+    It may be lost, and says nothing of who is alive.
+    """
+
+    body: Annotated[bytes, Meta(max_length=LETTER_MAX)]
+
+
 Message = (
     Ping
     | Ack
@@ -352,9 +364,10 @@ Message = (
     | Mistaken
     | Relayed
     | Unknown
+    | Letter
 )
 
-KNOWN_TAGS = frozenset(range(1, 25))
+KNOWN_TAGS = frozenset(range(1, 26))
 ROWS_PREFIX = b"\x93\x0c"  # an array of three that begins with the type of Rows
 
 _encoder = msgspec.msgpack.Encoder()

@@ -1,0 +1,1 @@
+"""Finding out about the way to other hosts, by sending something along it."""
