@@ -2,6 +2,8 @@
 
 import http.client
 import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -35,6 +37,7 @@ from vxnet.api.model import (
     StatusView,
     VerifyView,
 )
+from vxnet.api.seen import FactsView, ProbeView, SightView, TraceBody, TraceView
 from vxnet.errors import HostError, StateError
 
 __all__ = ["Client"]
@@ -154,13 +157,46 @@ class Client:
     def history(self, about: str, value: str) -> list[HistoryView]:
         return self._ask("GET", f"/v1/history/{about}/{quote(value, '')}", list[HistoryView])
 
+    def trace(self, body: TraceBody) -> TraceView:
+        return self._ask("POST", "/v1/trace", TraceView, body)
+
+    def facts(self) -> FactsView:
+        return self._ask("GET", "/v1/facts", FactsView)
+
+    def probe(self) -> list[ProbeView]:
+        return self._ask("GET", "/v1/probe", list[ProbeView])
+
+    def capture(
+        self, network: str | None, snap: int, begun: Callable[[], None]
+    ) -> Iterator[SightView]:
+        """Frames as they pass, until the daemon ends; `begun` is called once none escapes."""
+        query = f"?snap={snap}" + _query(network).replace("?", "&")
+        connection = _UnixConnection(self._path, None)
+        with self._explained(connection):
+            connection.request("GET", "/v1/capture" + query)
+            answer = connection.getresponse()
+            if answer.status != http.client.OK:
+                self._read(answer.status, answer.read(), SightView)
+            for line in answer:
+                if line.isspace():
+                    begun()
+                else:
+                    yield self._read(answer.status, line, SightView)
+
     def _ask(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
         connection = _UnixConnection(self._path, self._timeout_s)
-        try:
+        with self._explained(connection):
             payload = b"" if body is None else msgspec.json.encode(body)
             connection.request(method, path, payload)
             answer = connection.getresponse()
             content = answer.read()
+        return self._read(answer.status, content, kind)
+
+    @contextmanager
+    def _explained(self, connection: "_UnixConnection") -> Iterator[None]:
+        """Close the connection at the end; what goes wrong becomes a sentence."""
+        try:
+            yield
         except FileNotFoundError:
             raise HostError(
                 f"no daemon answers on {self._path}: the socket does not exist; "
@@ -182,7 +218,6 @@ class Client:
             raise HostError(f"the daemon on {self._path} cannot be reached: {error}") from None
         finally:
             connection.close()
-        return self._read(answer.status, content, kind)
 
     def _read(self, status: int, content: bytes, kind: type[T]) -> T:
         try:
@@ -196,7 +231,7 @@ class Client:
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
-    def __init__(self, path: str, timeout_s: float) -> None:
+    def __init__(self, path: str, timeout_s: float | None) -> None:
         super().__init__("localhost", timeout=timeout_s)
         self._path = path
 

@@ -273,6 +273,10 @@ class MemberView(Struct, frozen=True):
     """What the way to it was found to carry: octets of outer IP packets."""
     local_health: int | None = None
     """Of this host: 0 is well; up to 8, it doubts that it hears what others say."""
+    pings: int = 0
+    """How often the gossip asked it whether it lives."""
+    pings_lost: int = 0
+    """How often no answer came in time; relays and TCP are tried then."""
 
 
 class FdbView(Struct, frozen=True):

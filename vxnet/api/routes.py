@@ -32,7 +32,7 @@ from vxnet.foreign import ForeignPeers
 from vxnet.networks import Networks
 from vxnet.sandboxes import Sandboxes
 
-__all__ = ["Handler", "Route", "Routes"]
+__all__ = ["Handler", "Route", "Routes", "read_body"]
 
 Handler = Callable[[web.Request], Awaitable[Any]]
 Route = tuple[str, str, Handler]
@@ -114,7 +114,7 @@ class Routes:
         return [self.views.network(network) for network in self.networks]
 
     async def _create_network(self, request: web.Request) -> Any:
-        wanted = network_request(await _body(request, NetworkBody))
+        wanted = network_request(await read_body(request, NetworkBody))
         return self.views.network(await self.networks.create(wanted))
 
     async def _inspect_network(self, request: web.Request) -> Any:
@@ -129,7 +129,7 @@ class Routes:
         return [foreign_view(one) for one in self.foreign.of(request.match_info["name"])]
 
     async def _add_foreign(self, request: web.Request) -> Any:
-        wanted = peer_of(await _body(request, PeerBody), self.views.identity.vtep.port)
+        wanted = peer_of(await read_body(request, PeerBody), self.views.identity.vtep.port)
         return foreign_view(await self.foreign.add(request.match_info["name"], wanted))
 
     async def _remove_foreign(self, request: web.Request) -> Any:
@@ -147,7 +147,7 @@ class Routes:
         ]
 
     async def _create_endpoint(self, request: web.Request) -> Any:
-        wanted = endpoint_request(await _body(request, EndpointBody))
+        wanted = endpoint_request(await read_body(request, EndpointBody))
         return self.views.endpoint(await self.endpoints.create(wanted))
 
     async def _inspect_endpoint(self, request: web.Request) -> Any:
@@ -157,7 +157,7 @@ class Routes:
         return self.views.endpoint(await self.endpoints.remove(request.match_info["name"]))
 
     async def _join(self, request: web.Request) -> Any:
-        body = await _body(request, JoinBody)
+        body = await read_body(request, JoinBody)
         name = request.match_info["name"]
         endpoint = await self.endpoints.join(name, sandbox_of(body), body.ifname)
         return self.views.endpoint(endpoint)
@@ -166,13 +166,13 @@ class Routes:
         return self.views.endpoint(await self.endpoints.leave(request.match_info["name"]))
 
     async def _attach(self, request: web.Request) -> Any:
-        body = await _body(request, AttachBody)
+        body = await read_body(request, AttachBody)
         wanted = endpoint_request(body.endpoint)
         endpoint = await self.endpoints.attach(wanted, sandbox_of(body.join), body.join.ifname)
         return self.views.endpoint(endpoint)
 
     async def _detach(self, request: web.Request) -> Any:
-        body = await _body(request, DetachBody)
+        body = await read_body(request, DetachBody)
         endpoint = self.endpoints.in_sandbox(body.network, sandbox_of(body.sandbox))
         return self.views.endpoint(await self.endpoints.remove(endpoint.id))
 
@@ -180,7 +180,7 @@ class Routes:
         return self.views.leases(request.query.get("network"))
 
     async def _reclaim(self, request: web.Request) -> Any:
-        body = await _body(request, ReclaimBody)
+        body = await read_body(request, ReclaimBody)
         return ReclaimView(await self.addresses.reclaim(body.host))
 
     async def _drivers(self, _: web.Request) -> Any:
@@ -190,7 +190,7 @@ class Routes:
         return [self.views.sandbox(sandbox) for sandbox in self.sandboxes]
 
     async def _create_sandbox(self, request: web.Request) -> Any:
-        body = await _body(request, SandboxBody)
+        body = await read_body(request, SandboxBody)
         return self.views.sandbox(await self.sandboxes.create(body.name))
 
     async def _inspect_sandbox(self, request: web.Request) -> Any:
@@ -214,20 +214,21 @@ class Routes:
         return self.views.keys(self.rotation)
 
     async def _install_key(self, request: web.Request) -> Any:
-        body = await _body(request, KeyBody)
+        body = await read_body(request, KeyBody)
         await self.rotation.install(parse_key(body.key))
         return self.views.keys(self.rotation)
 
     async def _use_key(self, request: web.Request) -> Any:
-        body = await _body(request, ForceBody)
+        body = await read_body(request, ForceBody)
         await self.rotation.use(request.match_info["id"], force=body.force)
         return self.views.keys(self.rotation)
 
     async def _remove_key(self, request: web.Request) -> Any:
-        body = await _body(request, ForceBody)
+        body = await read_body(request, ForceBody)
         await self.rotation.remove(request.match_info["id"], force=body.force)
         return self.views.keys(self.rotation)
 
 
-async def _body(request: web.Request, kind: type[T]) -> T:
+async def read_body(request: web.Request, kind: type[T]) -> T:
+    """A request's body. Raises msgspec.DecodeError."""
     return msgspec.json.decode(await request.read(), type=kind)

@@ -4,7 +4,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import vxnet
 from vxnet.addresses import Addresses
@@ -32,16 +32,17 @@ from vxnet.control.base import ControlPlane
 from vxnet.control.history import History, Line
 from vxnet.control.rotation import Rotation
 from vxnet.datapath.accounting import differences, unbalanced
-from vxnet.datapath.base import Counters, Datapath, FdbRow
+from vxnet.datapath.base import Counters, Datapath, FdbRow, Stats
 from vxnet.endpoints import Endpoints
 from vxnet.foreign import ForeignPeer
 from vxnet.forwarding import Forwarding
 from vxnet.gossip.events import Member, NodeId
 from vxnet.networks import Networks
+from vxnet.probe.channel import PORT as PROBE_PORT
 from vxnet.resolvers import Resolvers
 from vxnet.sandboxes import Sandboxes
 from vxnet.switch.actions import PortId
-from vxnet.wire.addr import Vni, Vtep, format_ip, format_mac, parse_ip, parse_mac
+from vxnet.wire.addr import PROBE_VNI, Vni, Vtep, format_ip, format_mac, parse_ip, parse_mac
 
 __all__ = ["Identity", "Views", "foreign_view"]
 
@@ -87,7 +88,7 @@ class Views:
 
     def status(self) -> StatusView:
         """The host at a glance."""
-        identity, stats = self.identity, self.datapath.stats()
+        identity, stats = self.identity, self._stats()
         drops: Counter[str] = Counter({str(r): n for r, n in stats.stray.items() if n})
         for counters in (*stats.ports.values(), *stats.tunnels.values()):
             drops.update({str(reason): n for reason, n in counters.drops.items() if n})
@@ -112,11 +113,11 @@ class Views:
 
     def members(self) -> list[MemberView]:
         """Every host of the cluster, this one first."""
-        return [self._member(member) for member in self.control.members()]
+        return [self.member(member) for member in self.control.members()]
 
     def network(self, network: Network) -> NetworkView:
         """One network."""
-        names = self._host_names()
+        names = self.host_names()
         others = {} if network.vni is None else self.forwarding.peers(network.vni)
         return NetworkView(
             id=network.id,
@@ -224,9 +225,13 @@ class Views:
     def fdb(self, network: str | None) -> list[FdbView]:
         """The forwarding table, of one network or of all. Raises StateError for an unknown one."""
         only = None if network is None else self.networks.get(network).vni
-        rows = (row for row in self.datapath.fdb() if network is None or row.vni == only)
-        hosts, networks = self._host_names(), self._network_names()
-        ports = self._endpoint_names()
+        rows = (
+            row
+            for row in self.datapath.fdb()
+            if row.vni != PROBE_VNI and (network is None or row.vni == only)
+        )
+        hosts, networks = self.host_names(), self.network_names()
+        ports = self.endpoint_names()
         return sorted(
             (_fdb_view(row, hosts, networks, ports) for row in rows),
             key=lambda view: (view.vni, view.mac),
@@ -234,11 +239,11 @@ class Views:
 
     def stats(self) -> StatsView:
         """Everything counted."""
-        stats = self.datapath.stats()
+        stats = self._stats()
         ports, networks, hosts = (
-            self._endpoint_names(),
-            self._network_names(),
-            self._host_names(),
+            self.endpoint_names(),
+            self.network_names(),
+            self.host_names(),
         )
         places = [
             *(_place("endpoint", ports.get(p, f"port {p}"), c) for p, c in stats.ports.items()),
@@ -266,9 +271,9 @@ class Views:
                 return ()
             await asyncio.sleep(LOOK_EVERY_S)
         ports, networks, hosts = (
-            self._endpoint_names(),
-            self._network_names(),
-            self._host_names(),
+            self.endpoint_names(),
+            self.network_names(),
+            self.host_names(),
         )
         names: dict[object, str] = {
             **{("port", port): f"endpoint {name}" for port, name in ports.items()},
@@ -297,7 +302,7 @@ class Views:
                 named = frozenset(member.id for member in members if member.name == value)
                 lines = self.past.of_peer(named, value)
         names = {member.id: member.name for member in members}
-        networks = self._network_names()
+        networks = self.network_names()
         return [_history_view(line, names, networks) for line in lines]
 
     def keys(self, rotation: Rotation) -> list[KeyView]:
@@ -307,7 +312,8 @@ class Views:
             for key in rotation.states()
         ]
 
-    def _member(self, member: Member) -> MemberView:
+    def member(self, member: Member) -> MemberView:
+        """A host of the cluster."""
         host, port = member.gossip
         return MemberView(
             id=f"{member.id:016x}",
@@ -322,15 +328,29 @@ class Views:
             local=member.local,
             path_mtu=self.path_mtus().get(member.vtep),
             local_health=self.control_counters().get("local_health") if member.local else None,
+            pings=member.pings,
+            pings_lost=member.pings_lost,
         )
 
-    def _host_names(self) -> dict[Vtep, str]:
+    def _stats(self) -> Stats:
+        """What was counted, without what hosts send to find out about each other."""
+        stats = self.datapath.stats()
+        return replace(
+            stats,
+            ports={port: c for port, c in stats.ports.items() if port != PROBE_PORT},
+            tunnels={vni: c for vni, c in stats.tunnels.items() if vni != PROBE_VNI},
+        )
+
+    def host_names(self) -> dict[Vtep, str]:
+        """The hosts, by where their tunnels end."""
         return {member.vtep: member.name for member in self.control.members()}
 
-    def _network_names(self) -> dict[Vni, str]:
+    def network_names(self) -> dict[Vni, str]:
+        """The networks, by their number on the wire."""
         return {network.vni: network.name for network in self.networks if network.vni is not None}
 
-    def _endpoint_names(self) -> dict[PortId, str]:
+    def endpoint_names(self) -> dict[PortId, str]:
+        """The endpoints of this host, by their ports."""
         names = {self.port_of(endpoint.id): endpoint.name for endpoint in self.endpoints}
         own = {port: f"resolver of {name}" for port, name in self.resolvers.ports().items()}
         return own | {port: name for port, name in names.items() if port is not None}

@@ -6,11 +6,15 @@ import typer
 
 import vxnet
 from vxnet.cli import endpoint, ipam, keys, network, sandbox, show
+from vxnet.cli.capture import capture
 from vxnet.cli.daemon import daemon
 from vxnet.cli.demo import demo
 from vxnet.cli.dns import dns
+from vxnet.cli.doctor import doctor
 from vxnet.cli.history import history
 from vxnet.cli.sim import sim
+from vxnet.cli.top import top
+from vxnet.cli.trace import trace
 
 __all__ = ["app"]
 
@@ -29,7 +33,11 @@ app.command()(show.peers)
 app.command()(show.fdb)
 app.command()(show.stats)
 app.command()(dns)
+app.command()(top)
 app.command()(history)
+app.command()(capture)
+app.command()(doctor)
+app.command()(trace)
 app.command()(sim)
 app.add_typer(network.app, name="network")
 app.add_typer(endpoint.app, name="endpoint")

@@ -1,7 +1,6 @@
 """Settings become parts: the one place that names concrete classes, and who owns what it opens."""
 
 import asyncio
-import fcntl
 import ipaddress
 import logging
 import os
@@ -28,6 +27,8 @@ from vxnet.control.rotation import Rotation
 from vxnet.convergence import Convergence
 from vxnet.daemon.handover import PRESUMED_S, Handover, Inheritance
 from vxnet.daemon.journal import Journal
+from vxnet.daemon.lock import lock
+from vxnet.daemon.lookout import Lookout
 from vxnet.daemon.naming import build_resolvers
 from vxnet.datapath.base import Datapath, DatapathSettings, Peer
 from vxnet.datapath.select import select
@@ -50,7 +51,7 @@ from vxnet.drivers.none import NoneDriver
 from vxnet.drivers.overlay import OverlayDriver
 from vxnet.drivers.remote import RemoteDriver
 from vxnet.endpoints import Endpoints
-from vxnet.errors import HostError, VxnetError
+from vxnet.errors import VxnetError
 from vxnet.foreign import ForeignPeers
 from vxnet.forwarding import OUTER_BYTES, Forwarding
 from vxnet.gossip.events import MemberState
@@ -131,7 +132,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     """Make and start every part; the stack ends them, last one first. Raises VxnetError."""
     loop = asyncio.get_running_loop()
     state = Path(settings.node.state_dir)
-    stack.callback(os.close, _lock(state))
+    stack.callback(os.close, lock(state))
     store = await open_store(state / "vxnet.db")
     stack.push_async_callback(store.close)
 
@@ -172,10 +173,11 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         return table.by_id(network)
 
     resolvers = build_resolvers(settings, names, registry, forwarding, find_network, _report)
+    mtu_max = underlay.mtu - OUTER_BYTES[len(vtep.ip)] - HEADER_BYTES
     overlay = OverlayDriver(
         forwarding,
         partial(_open_tap, inheritance),
-        mtu_max=underlay.mtu - OUTER_BYTES[len(vtep.ip)] - HEADER_BYTES,
+        mtu_max=mtu_max,
         gso_max_bytes=settings.vxlan.gso_max_bytes,
         companion=resolvers if settings.dns.enabled else None,
     )
@@ -249,7 +251,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     routes = Routes(
         views, networks, endpoints, sandboxes, addresses, Rotation(control, key_file), foreign
     )
-    api = ApiServer(Path(settings.node.socket), routes.all())
+    lookout = Lookout(settings, views, control, journal, networks, endpoints, mtu_max)
+    api = ApiServer(Path(settings.node.socket), (*routes.all(), *lookout.routes()))
 
     if not keys:
         _log.warning("gossip is not encrypted", {"mend": "set gossip.key_file"})
@@ -261,6 +264,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     names.follow_members()
     if await handover.take_up():
         stack.callback(loop.call_later(PRESUMED_S, forwarding.stop_presuming).cancel)
+    lookout.open(stack)
     await pools.load()
     await networks.load()
     await foreign.load()
@@ -293,6 +297,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         )
     stack.push_async_callback(api.close)
     await api.start()
+    await lookout.serve(stack)
     return Daemon(
         identity,
         datapath,
@@ -418,27 +423,6 @@ async def _open_tap(
         return await run_inside(None, partial(work, name))
     # Registering a device waits for a lock of the whole kernel, so it is not done on the loop.
     return await run_inside(path, partial(Tap.open, name, persistent=True))
-
-
-def _lock(state: Path) -> int:
-    """Hold the state directory for as long as the descriptor is open. Raises HostError."""
-    try:
-        state.mkdir(mode=0o750, parents=True, exist_ok=True)
-        lock = os.open(state / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    except OSError as error:
-        raise HostError(
-            f"the state directory {state} cannot be used: {error.strerror}; "
-            "choose another node.state_dir"
-        ) from None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise HostError(
-            f"another daemon uses the state directory {state}; stop it, or choose another "
-            "node.state_dir"
-        ) from None
-    return lock
 
 
 def _report(error: VxnetError) -> None:

@@ -2,8 +2,9 @@
 
 import logging
 import sys
+import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -82,13 +83,19 @@ def _quoted(value: object) -> str:
 class Journal:
     """Hears the control plane; logs what an operator would tell a colleague, keeps alarms."""
 
-    def __init__(self) -> None:
-        self._alarms: OrderedDict[str, None] = OrderedDict()
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._alarms: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._strangers: dict[Ip, int] = {}
 
     def alarms(self) -> Sequence[str]:
         """The latest alarms, each once."""
         return list(self._alarms)
+
+    def raised(self) -> Sequence[tuple[str, str, float]]:
+        """The same with their kinds, and how many seconds ago each was raised last."""
+        now = self._clock()
+        return [(kind, text, now - at) for text, (kind, at) in self._alarms.items()]
 
     def see(self, events: Sequence[SwitchEvent]) -> None:
         """Take note of what the datapath saw."""
@@ -145,7 +152,7 @@ class Journal:
     def _raise_alarm(self, kind: str, text: str) -> None:
         if text not in self._alarms:
             _log.warning("alarm", {"kind": kind, "text": text})
-        self._alarms[text] = None
+        self._alarms[text] = kind, self._clock()
         self._alarms.move_to_end(text)
         if len(self._alarms) > ALARMS_MAX:
             self._alarms.popitem(last=False)

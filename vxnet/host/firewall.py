@@ -6,12 +6,12 @@ numbers, addresses and names that were checked before.
 
 import ctypes
 import json
-from typing import Final
+from typing import Any, Final
 
 from vxnet.errors import HostError
 from vxnet.host.namespace import run_inside
 
-__all__ = ["DockerForwardPass", "NftFirewall"]
+__all__ = ["DockerForwardPass", "NftFirewall", "read_ruleset"]
 
 LIBRARY: Final = "libnftables.so.1"
 DOCKER_CHAIN: Final = "ip filter DOCKER-USER"
@@ -96,6 +96,13 @@ class DockerForwardPass:
 def _key(rule: str) -> frozenset[str]:
     """A rule's words: nft lists them with counters, and states in an order of its own."""
     return frozenset(rule.replace(",", " ").split())
+
+
+async def read_ruleset() -> list[dict[str, Any]]:
+    """Everybody's rules in this namespace, as `nft -j list ruleset` has them. Raises HostError."""
+    text = await run_inside(None, lambda: _run("list ruleset", as_json=True))
+    ruleset: list[dict[str, Any]] = json.loads(text)["nftables"] if text else []
+    return ruleset
 
 
 def _without_handles(item: object) -> object:
