@@ -13,14 +13,16 @@ from vxnet.cnm.subnets import choose_subnets, overlap
 from vxnet.control.base import ControlPlane
 from vxnet.errors import StateError
 from vxnet.forwarding import Forwarding
-from vxnet.host.base import HostNetwork
 from vxnet.network_table import NetworkTable
+from vxnet.surroundings import Surroundings
 from vxnet.wire.addr import PROBE_VNI, VNI_MAX, Vni
 
 __all__ = ["NetworkRequest", "Networks", "check_name"]
 
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 ID_DIGITS_MIN: Final = 6
+ON_SEGMENT: Final = frozenset({"macvlan", "ipvlan"})
+"""Drivers whose networks are a part of the hosts' own."""
 
 
 def check_name(what: str, name: str) -> None:
@@ -44,6 +46,8 @@ class NetworkRequest:
     options: dict[str, str] = field(default_factory=dict)
     foreign_addresses: bool = False
     """Somebody else hands out its addresses (Docker's swarm), so it has no subnets."""
+    allow_overlap: bool = False
+    """Whether its subnets may be another network's, or a host's, too."""
 
 
 class Networks:
@@ -55,7 +59,7 @@ class Networks:
         control: ControlPlane,
         forwarding: Forwarding,
         addresses: Addresses,
-        host: HostNetwork,
+        surroundings: Surroundings,
         *,
         now_ms: Callable[[], int],
     ) -> None:
@@ -63,7 +67,7 @@ class Networks:
         self._control = control
         self._forwarding = forwarding
         self._addresses = addresses
-        self._host = host
+        self._surroundings = surroundings
         self._now_ms = now_ms
 
     def __iter__(self) -> Iterator[Network]:
@@ -178,9 +182,13 @@ class Networks:
             raise StateError(f"a {driver.name} network has no VNI; leave out --vni")
         _check_apart(request.subnets)
         subnets = request.subnets
+        if subnets and not request.allow_overlap:
+            await self._check_beside(subnets, driver)
         if not subnets and not request.foreign_addresses:
-            known = [subnet.prefix for network in self for subnet in network.subnets]
-            subnets = choose_subnets(request.name, [*known, *await self._host.prefixes()])
+            taken = [subnet.prefix for network in self for subnet in network.subnets]
+            taken += [prefix for _, prefix in await self._surroundings.here()]
+            taken += [prefix for _, prefix in self._surroundings.elsewhere()]
+            subnets = choose_subnets(request.name, taken)
         network = Network(
             id=NetworkId(""),  # given when it is kept
             name=request.name,
@@ -192,6 +200,24 @@ class Networks:
             creator=self._control.members()[0].id,
         )
         return await driver.complete(network)
+
+    async def _check_beside(self, subnets: tuple[Subnet, ...], driver: NetworkDriver) -> None:
+        """Raises StateError where a subnet is another network's, or would hide what a host has."""
+        taken = [
+            (s.prefix, f"is network {network.name}'s") for network in self for s in network.subnets
+        ]
+        if driver.name not in ON_SEGMENT:
+            around = await self._surroundings.here()
+            if driver.scope is Scope.GLOBAL:
+                around += self._surroundings.elsewhere()
+            taken += [(prefix, f"host {host} has or routes to") for host, prefix in around]
+        for subnet in subnets:
+            for prefix, whose in taken:
+                if overlap(subnet.prefix, prefix):
+                    raise StateError(
+                        f"the subnet {subnet.prefix} overlaps {prefix}, which {whose}; "
+                        "choose another, or say --allow-overlap"
+                    )
 
     def _choose_vni(self, request: NetworkRequest) -> Vni:
         catalogue = self._table.catalogue

@@ -30,6 +30,7 @@ from vxnet.recovery import Recoverer
 from vxnet.registry import Registry
 from vxnet.resolvers import Resolvers
 from vxnet.sandboxes import Sandboxes
+from vxnet.surroundings import Surroundings
 from vxnet.wire.addr import Ip, Mac, Vtep
 
 __all__ = ["NETNS", "ImaginedHost", "ImaginedLink", "vtep_of"]
@@ -117,12 +118,13 @@ class ImaginedHost:
             now_ms=self.clock,
             random=Random(f"{number} {seed}"),
         )
+        self.surroundings = Surroundings(self.control, self.host)
         self.networks = Networks(
             self.table,
             self.control,
             self.forwarding,
             self.addresses,
-            self.host,
+            self.surroundings,
             now_ms=self.clock,
         )
         self.watch = MemoryWatch()

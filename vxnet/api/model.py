@@ -51,6 +51,7 @@ class NetworkBody(Struct, frozen=True, forbid_unknown_fields=True):
     vni: int | None = None
     mtu: int | None = None
     options: dict[str, str] = {}
+    allow_overlap: bool = False
 
 
 class PeerBody(Struct, frozen=True, forbid_unknown_fields=True):

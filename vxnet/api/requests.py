@@ -32,6 +32,7 @@ def network_request(body: NetworkBody) -> NetworkRequest:
         vni=body.vni,
         mtu=body.mtu,
         options=body.options,
+        allow_overlap=body.allow_overlap,
     )
 
 

@@ -47,6 +47,13 @@ def create(
     ] = None,
     vni: Annotated[int | None, typer.Option("--vni", help="The VXLAN network identifier.")] = None,
     mtu: Annotated[int | None, typer.Option("--mtu", help="The IP MTU inside.")] = None,
+    internal: Annotated[
+        bool, typer.Option("--internal", help="No way out (bridge networks).")
+    ] = False,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="The subnets may be another network's, or a host's."),
+    ] = False,
     opt: Annotated[
         list[str] | None, typer.Option("--opt", "-o", help="An option of the driver, KEY=VALUE.")
     ] = None,
@@ -67,7 +74,8 @@ def create(
         gateways=tuple(gateway or ()),
         vni=vni,
         mtu=mtu,
-        options=_options(opt or []),
+        options=_options([*(opt or []), *(["internal=true"] if internal else [])]),
+        allow_overlap=allow_overlap,
     )
     answer = connect(socket).create_network(body)
     if json:

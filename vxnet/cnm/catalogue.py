@@ -9,12 +9,12 @@ publisher publishes it itself (`orphans`, `adopt`), so a network survives the ho
 
 import hashlib
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
-from vxnet.cnm.model import IpNetwork, Network, NetworkId, Subnet
+from vxnet.cnm.model import Network, NetworkId, Subnet
 from vxnet.errors import StateError, WireError
 from vxnet.wire.addr import PROBE_VNI, VNI_MAX, Vni
 
@@ -270,10 +270,6 @@ class Catalogue:
         return next(
             (w.name for w in self._winners.values() if not w.removed and w.vni == vni), None
         )
-
-    def prefixes(self) -> Iterable[tuple[str, IpNetwork]]:
-        """Every subnet of every network, with the network's name."""
-        return [(network.name, s.prefix) for network in self for s in network.subnets]
 
     def _publish(self, description: Description) -> None:
         self._own[description.name] = description

@@ -15,6 +15,7 @@ __all__ = [
     "LeaseRow",
     "RangeRow",
     "RequestRow",
+    "SurroundingsRow",
     "key_of",
     "network_of_key",
     "read_row",
@@ -60,13 +61,20 @@ class AnswerRow(msgspec.Struct, frozen=True, array_like=True):
     reason: str
 
 
-Row = RangeRow | LeaseRow | RequestRow | AnswerRow
+class SurroundingsRow(msgspec.Struct, frozen=True, array_like=True):
+    """Subnets that the speaker is in or routes to. Letter S; of no network, the key has a host."""
+
+    prefixes: tuple[str, ...]
+
+
+Row = RangeRow | LeaseRow | RequestRow | AnswerRow | SurroundingsRow
 
 LETTERS: Final[dict[bytes, type[Row]]] = {
     b"R": RangeRow,
     b"L": LeaseRow,
     b"Q": RequestRow,
     b"A": AnswerRow,
+    b"S": SurroundingsRow,
 }
 NUMBER_MAX: Final = 1 << 128
 

@@ -76,6 +76,7 @@ from vxnet.registry import Registry
 from vxnet.resolvers import Resolvers
 from vxnet.resolvfiles import ResolvFiles
 from vxnet.sandboxes import Sandboxes
+from vxnet.surroundings import Surroundings
 from vxnet.underlay.udp import UdpSettings
 from vxnet.wire.addr import Vni, Vtep, parse_ip
 from vxnet.wire.ethernet import HEADER_BYTES
@@ -104,6 +105,7 @@ class Daemon:
     handover: Handover
     resolvers: Resolvers
     resolv_files: ResolvFiles
+    surroundings: Surroundings
     paths: Paths
     journal: Journal
     foreign: ForeignPeers
@@ -200,7 +202,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     pools = Pools(control, store, table.by_id, _now_ms)
     addresses = Addresses(pools, control, _now_ms)
     convergence = Convergence(table, control, addresses, now_ms=_now_ms, random=random)
-    networks = Networks(table, control, forwarding, addresses, host, now_ms=_now_ms)
+    surroundings = Surroundings(control, host)
+    networks = Networks(table, control, forwarding, addresses, surroundings, now_ms=_now_ms)
     foreign = ForeignPeers(networks, forwarding, store, vtep)
     resolv_files = ResolvFiles(registry, find_network if settings.dns.enabled else lambda _: None)
     watch = NetlinkWatch()
@@ -314,6 +317,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         handover,
         resolvers,
         resolv_files,
+        surroundings,
         paths,
         journal,
         foreign,
@@ -380,6 +384,7 @@ def _network_request(wanted: NetworkSettings) -> NetworkRequest:
         subnets=tuple(Subnet(ipaddress.ip_network(text)) for text in wanted.subnets),
         vni=wanted.vni,
         mtu=wanted.mtu,
+        allow_overlap=True,  # whoever wrote it down for every host meant it
     )
 
 

@@ -26,6 +26,7 @@ from vxnet.host.systemd import notify
 __all__ = ["run"]
 
 TEND_EVERY_S = 1.0
+LOOK_AROUND_EVERY_S = 60.0
 RESTART = signal.SIGUSR1
 """Ends the daemon as SIGTERM does, but for another to go on at once (RestartKillSignal=)."""
 PROBE_EVERY_S = 0.1
@@ -62,6 +63,7 @@ async def _serve(path: Path, settings: Settings) -> None:
                 tasks.create_task(daemon.pools.run(_report)),
                 tasks.create_task(daemon.guard.run(_report, _restored)),
                 tasks.create_task(_tend(daemon)),
+                tasks.create_task(_look_around(daemon)),
                 tasks.create_task(_find_paths(daemon)),
                 tasks.create_task(daemon.resolv_files.run(_report)),
                 tasks.create_task(_reload(path, settings, daemon, reload)),
@@ -115,6 +117,13 @@ async def _tend(daemon: Daemon) -> None:
                 _log.warning("somebody changed our packet filter rules; they are back")
         except VxnetError as error:
             _report(error)
+
+
+async def _look_around(daemon: Daemon) -> None:
+    """Tell the others which subnets are in use here; routes come and go."""
+    while True:
+        await daemon.surroundings.tend(_report)
+        await asyncio.sleep(LOOK_AROUND_EVERY_S)
 
 
 async def _find_paths(daemon: Daemon) -> None:

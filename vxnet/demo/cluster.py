@@ -98,8 +98,9 @@ class Daemon:
         return self.client.networks()
 
     def create_network(self, name: str, subnets: Sequence[str]) -> NetworkView:
-        """Make a network."""
-        return self.client.create_network(NetworkBody(name, subnets=tuple(subnets)))
+        """Make a network, of subnets that others may have too."""
+        body = NetworkBody(name, subnets=tuple(subnets), allow_overlap=True)
+        return self.client.create_network(body)
 
     def attach(self, network: str, *, name: str = "", like: Station | None = None) -> Station:
         """Make a sandbox called like the network (or `name`) and attach it.

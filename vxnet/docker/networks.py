@@ -172,6 +172,7 @@ class DockerNetworks:
             mtu=docker.mtu,
             options={**docker.options, MADE_BY: "docker"},
             foreign_addresses=docker.swarm,
+            allow_overlap=True,  # Docker has judged it
         )
 
     def _check(self, docker: DockerNetwork, network: Network) -> None:

@@ -57,7 +57,10 @@ class HostNetwork(Protocol):
         ...
 
     async def prefixes(self) -> list[IpNetwork]:
-        """The subnets this host has addresses in or routes to; default routes are left out."""
+        """The subnets this host has addresses in or routes to, and its resolvers' addresses.
+
+        Default routes are left out.
+        """
         ...
 
     async def check_sandbox(self, path: str) -> None:

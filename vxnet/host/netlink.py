@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from pathlib import Path
 from socket import AF_INET, AF_INET6
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from vxnet.wire.addr import format_mac
 
 __all__ = ["NetlinkHost", "add_address", "index_of", "netlink"]
 
+RESOLVERS: Final = Path("/etc/resolv.conf")
 RTN_UNICAST: Final = 1  # linux/rtnetlink.h
 IFF_UP: Final = 1  # linux/if.h
 IFA_F_NODAD: Final = 0x02  # linux/if_addr.h; nobody else has an address that vxnet handed out
@@ -137,7 +139,18 @@ def _prefixes() -> list[IpNetwork]:
             destination = message.get("RTA_DST")
             if destination is not None and message["type"] == RTN_UNICAST:
                 found.add(ipaddress.ip_network(f"{destination}/{message['dst_len']}"))
+    found.update(_resolvers())
     return sorted(found, key=lambda prefix: (prefix.version, prefix))
+
+
+def _resolvers() -> Iterator[IpNetwork]:
+    """The servers that this host asks for names (resolv.conf(5))."""
+    with suppress(OSError, UnicodeDecodeError):
+        for line in RESOLVERS.read_text(encoding="utf-8").splitlines():
+            word, _, address = line.partition(" ")
+            with suppress(ValueError):
+                if word == "nameserver":
+                    yield ipaddress.ip_network(address.strip().partition("%")[0])
 
 
 def _check_free(path: str, interface: Interface) -> None:
