@@ -154,6 +154,21 @@ async def test_a_local_networks_addresses_are_nobody_elses_business() -> None:
     assert [n.name for n in hosts[1].networks] == ["blue"]
 
 
+async def test_a_subnet_that_is_used_up_names_who_has_it() -> None:
+    hosts = await hosts_with_blue(2)
+
+    async def use_up() -> None:
+        for number in range(20):
+            await address(hosts[number % 2], f"e{number:02}")
+
+    with pytest.raises(StateError) as caught:
+        await use_up()
+    sentence = str(caught.value)
+    assert "no address of 10.9.0.0/28 is free in network blue: " in sentence
+    assert "it is held by e00 of host-0, e01 of host-1, e02 of host-0" in sentence
+    assert " more; remove an endpoint, or make a larger network" in sentence
+
+
 async def test_garbage_among_the_claims_is_counted_and_left_alone() -> None:
     hosts = await hosts_with_blue(2)
     network = bytes.fromhex(hosts[0].networks.get("blue").id)

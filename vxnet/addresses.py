@@ -20,6 +20,7 @@ from vxnet.pools import Pools, address_of, number_of
 __all__ = ["Addresses", "Lease"]
 
 ANSWER_WITHIN_S: Final = 1.0
+HOLDERS_NAMED: Final = 6
 TRIES: Final = 4
 """How many addresses of a part of a subnet are tried; another host may be asked for each."""
 EAGER_MEMBERS_MAX: Final = 64
@@ -146,6 +147,13 @@ class Addresses:
 
     def leases(self) -> Iterator[Lease]:
         """Every address that anybody holds, as far as this host was told."""
+        for (network, prefix), pool in self._pools:
+            if not self._pools.is_told(network):
+                for number, hold in pool.holds.items():
+                    address, in_grace = address_of(prefix, number), hold.until_ms is not None
+                    yield Lease(
+                        network, address, hold.holder, self._pools.me, hold.since_ms, in_grace
+                    )
         for record in self._control.records(RecordKind.CLAIM):
             if record.key[:1] != b"L":
                 continue
@@ -275,8 +283,22 @@ class Addresses:
                 f"{', '.join(map(self.name_of, down))} is down and owns some; bring it back, or: "
                 f"vxnet ipam reclaim {down[0]:016x}"
             )
-        holders = "; ".join(said) or "nobody that is known owns it"
-        return StateError(f"{what} in network {network.name}: {holders}")
+        if wanted is None and (holders := self._holders(network.id, prefix)):
+            said.append(f"it is held by {holders}; remove an endpoint, or make a larger network")
+        why = "; ".join(said) or "nobody that is known owns it"
+        return StateError(f"{what} in network {network.name}: {why}")
+
+    def _holders(self, network: NetworkId, prefix: IpNetwork) -> str:
+        """Who has the addresses of a subnet, some of them by name."""
+        names = sorted(
+            {
+                f"{lease.holder} of {self.name_of(lease.owner)}"
+                for lease in self.leases()
+                if lease.network == network and lease.address in prefix and not lease.in_grace
+            }
+        )
+        more = len(names) - HOLDERS_NAMED
+        return ", ".join(names[:HOLDERS_NAMED]) + (f" and {more} more" if more > 0 else "")
 
     def _taken(self, network: Network, prefix: IpNetwork, number: int, reason: str) -> StateError:
         address = address_of(prefix, number)

@@ -87,6 +87,10 @@ class Pools:
             self._own = self._control.members()[0].id
         return self._own
 
+    def is_told(self, network: NetworkId) -> bool:
+        """Whether the other hosts are told of a network's addresses; a local one's they are not."""
+        return network in self._shared
+
     async def load(self) -> None:
         """Read what was saved. Pools come to life when their network is opened."""
         self._saved = dict(await self._store.rows(TABLE))

@@ -108,6 +108,7 @@ def test_a_bridge_joins_sandboxes_of_one_host_and_leads_out(
     _, address = attach(daemon, "app", "two")
     assert pings(one, address)
     assert pings(one, "172.29.1.1")
+    assert f"{address} two h1" in " ".join(do(daemon, "ipam", "ls", "-n", "app").split())
     # The other host has no route to 172.29.1.0/24: an answer proves that the host translated.
     assert pings(one, cluster.daemons[1].vtep)
     assert "app" not in [network.name for network in cluster.daemons[1].networks()]
