@@ -1,7 +1,7 @@
 """All peers and all questions, and which of them the short runs take."""
 
 from benchmarks.peers.base import Peer
-from benchmarks.peers.docker import DockerOverlay
+from benchmarks.peers.docker import DockerOverlay, DockerVxnet
 from benchmarks.peers.fastd import Fastd
 from benchmarks.peers.kernel import Kernel
 from benchmarks.peers.n2n import N2n
@@ -25,6 +25,7 @@ PEERS: tuple[Peer, ...] = (
     Vxnet("native"),
     Vxnet("pure"),
     DockerOverlay(),
+    DockerVxnet(),
     OpenVSwitch(),
     Fastd(),
     Tinc(),

@@ -170,6 +170,10 @@ class Addresses:
                         row.in_grace,
                     )
 
+    def is_own(self, lease: Lease) -> bool:
+        """Whether this host gave the address."""
+        return lease.owner == self._pools.me
+
     def holders_elsewhere(self, network: Network) -> list[str]:
         """The endpoints of other hosts that hold addresses of a network."""
         return sorted(

@@ -1,4 +1,4 @@
-"""Docker's own overlay network between two engines in a swarm: container to container."""
+"""Containers of two Docker engines: on Docker's overlay in a swarm, and on vxnet without one."""
 
 import json
 import tarfile
@@ -9,13 +9,20 @@ from pathlib import Path
 from benchmarks.bed import Bed, End, Host, Pair
 from benchmarks.install import apt_get, lacking
 from benchmarks.process import program, run, wait_until
+from vxnet.demo.cluster import VXNET, Cluster, Daemon
+from vxnet.demo.processes import end_all
 
-__all__ = ["DockerOverlay"]
+__all__ = ["DockerOverlay", "DockerVxnet"]
 
 OVERHEAD = 50
 BUSYBOX = Path("/bin/busybox")
 NETWORK = "bed"
 IMAGE = "bed:1"
+PLUGIN = """
+[docker]
+enabled = true
+api = ""
+"""
 
 # A private mount namespace, so that each engine has a /run/docker (sockets, plugins) of its own.
 START = """
@@ -60,15 +67,65 @@ class DockerOverlay:
             yield Pair(near, far)
 
 
+class DockerVxnet:
+    """vxnet as Docker's users have it: its plugin in each engine, and no swarm."""
+
+    name = "docker-vxnet"
+    title = "Docker with vxnet"
+
+    def install(self) -> None:
+        """The same packages."""
+        DockerOverlay().install()
+
+    def missing(self) -> str | None:
+        """Whether what Docker needs is there; vxnet is."""
+        return DockerOverlay().missing()
+
+    @contextmanager
+    def joined(self, bed: Bed) -> Iterator[Pair]:
+        """An engine and a daemon on each host, one network by its name, one container on each."""
+        Path("/run/docker").mkdir(exist_ok=True)
+        with ExitStack() as stack:
+            cluster = Cluster(bed, settings=PLUGIN)
+            cluster.daemons[:] = [
+                _BesideEngine(host, stack.enter_context(_engine(host))) for host in bed.hosts
+            ]
+            stack.callback(lambda: end_all([daemon.process for daemon in cluster.daemons]))
+            cluster.start()
+            cluster.wait_for_members()
+            mtu = f"mtu={bed.mtu - OVERHEAD}"
+            words = ("network", "create", "--driver", "vxnet", "--subnet", "10.42.0.0/24")
+            for host in bed.hosts:
+                _import_image(host)
+                _docker(host, *words, "--opt", f"network={NETWORK}", "--opt", mtu, NETWORK)
+                cluster.wait_for_network(NETWORK)
+            near, far = (stack.enter_context(_container(host)) for host in bed.hosts)
+            yield Pair(near, far, tuple(daemon.process.pid for daemon in cluster.daemons))
+
+
+class _BesideEngine(Daemon):
+    """A daemon that sees the /run/docker of its host's engine."""
+
+    def __init__(self, host: Host, engine: int) -> None:
+        super().__init__(host, host.vtep4)
+        self._view = ["nsenter", f"--target={engine}", "--mount", "--"]
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            command = [*self._view, *VXNET, "daemon", "-c", str(self.config)]
+            self._process = self.host.popen(command, stdout=log, stderr=log)
+
+
 @contextmanager
-def _engine(host: Host) -> Iterator[None]:
+def _engine(host: Host) -> Iterator[int]:
+    """An engine; yields its process's id."""
     home = host.directory
     (home / "run").mkdir()
     words = ["unshare", "--mount", "--uts", "--propagation", "private"]
     words += ["sh", "-ec", START, "sh", host.label, str(home)]
     with program(words, home / "dockerd.log", netns=host.path, grace_s=20) as engine:
         wait_until((home / "sock").exists, "dockerd listening", running=engine)
-        yield
+        yield engine.pid
 
 
 def _import_image(host: Host) -> None:

@@ -96,6 +96,7 @@ class Plugin:
             self.endpoints,
             host.endpoints,
             self.driver,
+            self.ipam,
             self.gateways,
             engine,
             host.clock,

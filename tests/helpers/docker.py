@@ -48,9 +48,14 @@ class DockerHost(Daemon):
             command = self._inside([*VXNET, "daemon", "-c", str(self.config)])
             self._process = self.host.popen(command, stdout=log, stderr=log)
 
-    def start_engine(self) -> float:
+    def start_engine(self, *more: str) -> float:
         """Start dockerd; returns after how many seconds it answered."""
-        words = ["dockerd", "--data-root", f"{self.home}/data", "--exec-root", f"{self.home}/exec"]
+        words = [
+            "dockerd",
+            *more,
+            "--data-root",
+            f"{self.home}/data",
+        ]
         words += ["--pidfile", f"{self.home}/pid", "--host", "unix:///run/docker/docker.sock"]
         began = time.monotonic()
         with (self.home / "dockerd.log").open("ab") as log:
@@ -74,14 +79,22 @@ class DockerHost(Daemon):
         self._engine.wait()
         (self.home / "pid").unlink(missing_ok=True)
 
+    def remove_containers(self) -> None:
+        """Have no container any more."""
+        if names := self.docker("ps", "--all", "--quiet").split():
+            self.docker("rm", "--force", *names)
+
     def close(self) -> None:
         """End every container, dockerd and what holds the mounts."""
+        if self._engine is not None and self._engine.poll() is None:
+            self.remove_containers()
         self.stop_engine()
         end_all([self._holder])
 
     def try_docker(self, *words: str, within_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run `docker`, as a user on this host would."""
-        command = ["docker", "--host", "unix:///run/docker/docker.sock", *words]
+        # Debian's client beside Debian's engine; a newer one speaks otherwise.
+        command = ["/usr/bin/docker", "--host", "unix:///run/docker/docker.sock", *words]
         return self.host.run(self._inside(command), check=False, timeout_s=within_s)
 
     def docker(self, *words: str) -> str:
@@ -131,10 +144,10 @@ class DockerHost(Daemon):
 
 @contextmanager
 def docker_hosts(
-    hosts: int = 2, *, settings: str = SETTINGS, mtu: int = 1500
+    hosts: int = 2, *, engine: tuple[str, ...] = (), settings: str = SETTINGS, vxnet: bool = True
 ) -> Iterator[tuple[Cluster, list[DockerHost]]]:
-    """A bed of hosts that each have vxnet and, started after it, a dockerd."""
-    with Bed(hosts, mtu=mtu) as bed, ExitStack() as stack:
+    """A bed of hosts that each have vxnet, where that is wanted, and then a dockerd."""
+    with Bed(hosts) as bed, ExitStack() as stack:
         image = _image(bed.directory)
         cluster = Cluster(bed, settings=settings)
         places = []
@@ -143,10 +156,11 @@ def docker_hosts(
             stack.callback(place.close)
             places.append(place)
         cluster.daemons[:] = places
-        cluster.start()
-        cluster.wait_for_members()
+        if vxnet:
+            cluster.start()
+            cluster.wait_for_members()
         for place in places:
-            place.start_engine()
+            place.start_engine(*engine)
             place.import_image(image)
         yield cluster, places
 

@@ -346,7 +346,15 @@ async def _serve_docker(
     driver = DockerDriver(docker_networks, docker_endpoints, gateways, wanted.scope)
     ipam = IpamDriver(ledger, docker_networks, docker_endpoints, networks, addresses, host, _now_ms)
     steward = Steward(
-        ledger, docker_networks, docker_endpoints, endpoints, driver, gateways, engine, _now_ms
+        ledger,
+        docker_networks,
+        docker_endpoints,
+        endpoints,
+        driver,
+        ipam,
+        gateways,
+        engine,
+        _now_ms,
     )
     stack.push_async_callback(gateways.close_all)
     await driver.resume()

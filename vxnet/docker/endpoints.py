@@ -22,12 +22,13 @@ from vxnet.cnm.model import (
     PublishedPort,
     Sandbox,
     SandboxKind,
+    derive_mac,
 )
 from vxnet.docker.ledger import DockerNetwork, Ledger
 from vxnet.endpoints import EndpointRequest, Endpoints
 from vxnet.errors import StateError, VxnetError
 from vxnet.host.base import HostNetwork
-from vxnet.wire.addr import format_mac, parse_mac
+from vxnet.wire.addr import Mac, format_mac, parse_mac
 
 __all__ = ["DockerEndpoints", "endpoint_id", "read_ports"]
 
@@ -177,12 +178,12 @@ class DockerEndpoints:
                 if not docker.swarm and address.version not in own:
                     await self.clear_stale(network, address.ip)
                     prefix = _prefix_of(network, address)
-                    leased.append(await self._addresses.lease(network, prefix, name, address.ip))
+                    leased.append(await self._lease(network, prefix, name, address.ip))
             endpoint = await self._endpoints.create(
                 EndpointRequest(
                     network.name,
                     name,
-                    mac=parse_mac(asked.mac) if asked.mac else None,
+                    mac=parse_mac(asked.mac) if asked.mac else _mac_of(network, addresses),
                     id=endpoint_id(message.endpoint),
                     leased=addresses or None,
                     lent=True,
@@ -193,6 +194,18 @@ class DockerEndpoints:
             raise
         await self._addresses.resume(network, endpoint)  # held by its name from now on
         return endpoint
+
+    async def _lease(
+        self, network: Network, prefix: IpNetwork, name: str, address: IpAddress
+    ) -> IpInterface:
+        """Hold an address that Docker's own IPAM chose, which knows this host only."""
+        try:
+            return await self._addresses.lease(network, prefix, name, address)
+        except StateError as error:
+            raise StateError(
+                f"{error}; addresses that fit all hosts come with a network that was created "
+                "with --ipam-driver vxnet"
+            ) from None
 
     async def _settle(self, endpoint: EndpointId) -> None:
         """dockerd moves the device after it was answered; look after it when it is there."""
@@ -252,6 +265,13 @@ def _host_ip(text: str) -> IpAddress | None:
     except ValueError:
         raise StateError(f"{text!r} is not an address of this host") from None
     return None if address is None or address.is_unspecified else address
+
+
+def _mac_of(network: Network, addresses: tuple[IpInterface, ...]) -> Mac | None:
+    """The next container with an address has its MAC, too, so that what others know stays true."""
+    if not addresses:
+        return None
+    return derive_mac(network.id, EndpointId(str(addresses[0].ip)))
 
 
 def _interface(text: str) -> IpInterface:

@@ -127,7 +127,7 @@ class Gateways:
             )
             await self._host.prepare(device, interface)
             await self._host.restore(HERE, interface)
-            await self._links.set_forwarding()
+            await self._links.set_forwarding({address.version for address in gateway.addresses})
             self._open[network.id] = (network, gateway)
             await self.apply()
         except BaseException:

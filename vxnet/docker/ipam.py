@@ -24,7 +24,7 @@ from vxnet.cnm.model import IpAddress, IpInterface, IpNetwork, Network
 from vxnet.cnm.subnets import choose_subnets
 from vxnet.docker.endpoints import DockerEndpoints
 from vxnet.docker.ledger import DockerPool, Ledger
-from vxnet.docker.networks import DockerNetworks
+from vxnet.docker.networks import DockerNetworks, places_of
 from vxnet.docker.options import read_pool_name
 from vxnet.errors import StateError
 from vxnet.host.base import HostNetwork
@@ -36,6 +36,8 @@ MAC_OPTION: Final = "com.docker.network.endpoint.macaddress"
 OPEN: Final = {4: "0.0.0.0/0", 6: "::/0"}
 """The pool of a network whose name, and so whose subnet, is not known yet. dockerd takes it as it
 does its own null driver's: it checks nothing against it."""
+WAITING: Final = "docker "
+"""What the holder of an address is called before there is its endpoint."""
 CLAIMED_WITHIN_MS: Final = 10_000
 """A pool that has no network by then belongs to a dockerd that ended meanwhile."""
 
@@ -62,8 +64,8 @@ class IpamDriver:
         self._now_ms = now_ms
 
     async def capabilities(self) -> IpamCapabilities:
-        """The MAC tells who asks, so that asking again gives the same address."""
-        return IpamCapabilities(requires_mac=True)
+        """dockerd would make MACs up; ours follow from the address, as its bridge driver's do."""
+        return IpamCapabilities()
 
     async def address_spaces(self) -> AddressSpaces:
         """Names only; which networks share a subnet is not their business."""
@@ -112,13 +114,30 @@ class IpamDriver:
         _, network = await self._docker_networks.of(pool.network)
         prefix = _subnet_of(network, _network(pool.prefix).version, _closed(pool))
         wanted = _address(request.address) if request.address else None
-        holder = f"docker {options.get(MAC_OPTION, secrets.token_hex(6))}"
+        holder = f"{WAITING}{options.get(MAC_OPTION, secrets.token_hex(6))}"
         held = self._held(network, prefix, holder)
         if held is None or wanted not in (None, held.ip):
             await self._endpoints.clear_stale(network, wanted)
             within = _network(pool.within) if pool.within and wanted is None else None
             held = await self._addresses.lease(network, prefix, holder, wanted, within)
         return AddressAnswer(str(held))
+
+    async def release_unclaimed(self, before_ms: int) -> int:
+        """Give back what no endpoint came for; returns how many addresses that were."""
+        found = [
+            lease
+            for lease in self._addresses.leases()
+            if lease.holder.startswith(WAITING)
+            and not lease.in_grace
+            and lease.since_ms < before_ms
+            and self._addresses.is_own(lease)
+        ]
+        for lease in found:
+            network = next((n for n in self._networks if n.id == lease.network), None)
+            if network is not None:
+                places = places_of(network, (str(lease.address),))
+                await self._addresses.release(network.id, places)
+        return len(found)
 
     async def release_address(self, request: AddressRelease) -> None:
         """Idempotent; what an endpoint has goes with the endpoint."""
@@ -131,10 +150,7 @@ class IpamDriver:
         if network is None or self._endpoints.holder_of(network, address) is not None:
             return
         if str(address) not in pool.reserved:
-            for subnet in network.subnets:
-                if address in subnet.prefix:
-                    place = ipaddress.ip_interface(f"{address}/{subnet.prefix.prefixlen}")
-                    await self._addresses.release(network.id, (place,))
+            await self._addresses.release(network.id, places_of(network, (str(address),)))
 
     def _pool(self, pool_id: str) -> DockerPool:
         pool = self._ledger.pools.get(pool_id)

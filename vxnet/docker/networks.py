@@ -21,7 +21,7 @@ from vxnet.drivers.overlay import MADE_BY
 from vxnet.errors import StateError
 from vxnet.networks import NetworkRequest, Networks
 
-__all__ = ["DockerNetworks", "gateways_of"]
+__all__ = ["DockerNetworks", "gateways_of", "places_of"]
 
 NAMED_WITHIN_S: Final = 2.0
 """How long an endpoint waits for the name of a network that was only just made."""
@@ -98,7 +98,7 @@ class DockerNetworks:
         await self._ledger.drop_network(network_id)
         if docker is None or network is None:
             return
-        await self._addresses.release(network.id, _places(network, docker.reserved))
+        await self._addresses.release(network.id, places_of(network, docker.reserved))
         if network.options.get(MADE_BY) == "docker":
             with contextlib.suppress(StateError):  # other hosts use it
                 await self._networks.remove(network.name)
@@ -152,7 +152,7 @@ class DockerNetworks:
         if network is None:
             network = await self._networks.ensure(self._request(docker, name))
         self._check(docker, network)
-        for place in _places(network, docker.reserved):
+        for place in places_of(network, docker.reserved):
             # Where another host hands it out already, it cannot be kept from it.
             with contextlib.suppress(StateError):
                 await self._addresses.lease(
@@ -232,7 +232,7 @@ def gateways_of(docker: DockerNetwork, network: Network) -> tuple[IpInterface, .
     )
 
 
-def _places(network: Network, addresses: tuple[str, ...]) -> tuple[IpInterface, ...]:
+def places_of(network: Network, addresses: tuple[str, ...]) -> tuple[IpInterface, ...]:
     """Addresses with the length of the subnet they are in; others are left out."""
     return tuple(
         ipaddress.ip_interface(f"{text}/{subnet.prefix.prefixlen}")

@@ -12,6 +12,7 @@ from vxnet.docker.driver import DockerDriver
 from vxnet.docker.endpoints import DockerEndpoints
 from vxnet.docker.engine import Engine, EngineNetwork
 from vxnet.docker.gateways import Gateways
+from vxnet.docker.ipam import IpamDriver
 from vxnet.docker.ledger import Ledger
 from vxnet.docker.networks import DockerNetworks
 from vxnet.endpoints import Endpoints
@@ -38,6 +39,7 @@ class Steward:
         docker_endpoints: DockerEndpoints,
         endpoints: Endpoints,
         driver: DockerDriver,
+        ipam: IpamDriver,
         gateways: Gateways,
         engine: Engine | None,
         now_ms: Callable[[], int],
@@ -47,6 +49,7 @@ class Steward:
         self._docker_endpoints = docker_endpoints
         self._endpoints = endpoints
         self._driver = driver
+        self._ipam = ipam
         self._gateways = gateways
         self._engine = engine
         self._now_ms = now_ms
@@ -66,6 +69,7 @@ class Steward:
                     await self._name_networks(report)
                 else:
                     await self.look()
+                    await self._ipam.release_unclaimed(self._now_ms() - ORPHAN_AFTER_MS)
                     await self._gateways.restore()
             except VxnetError as error:
                 report(error)

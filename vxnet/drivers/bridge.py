@@ -54,7 +54,7 @@ class BridgeDriver:
     async def create_network(self, network: Network) -> None:
         await self._links.add(Bridge(_bridge(network), network.mtu, _gateways(network)))
         if not _is_internal(network):
-            await self._links.set_forwarding()
+            await self._links.set_forwarding((4, 6))
         self._networks[network.id] = network
         try:
             await self._apply()

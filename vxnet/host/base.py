@@ -1,6 +1,6 @@
 """What vxnet needs of the operating system beside frames and datagrams: namespaces and storage."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -180,8 +180,8 @@ class Links(Protocol):
         """A device of this host with its MTU."""
         ...
 
-    async def set_forwarding(self) -> None:
-        """Have the host route between its devices."""
+    async def set_forwarding(self, versions: Collection[int]) -> None:
+        """Have the host route between its devices, packets of these versions of IP."""
         ...
 
     async def lacks(self, kind: str) -> str | None:

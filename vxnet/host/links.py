@@ -2,7 +2,7 @@
 
 import errno
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ from vxnet.host.pyroute import NetlinkError
 
 __all__ = ["NetlinkLinks"]
 
+FORWARDING: Final = {4: "ipv4/ip_forward", 6: "ipv6/conf/all/forwarding"}
 MISSING: Final = {
     "bridge": "CONFIG_BRIDGE",
     "veth": "CONFIG_VETH",
@@ -36,8 +37,8 @@ class NetlinkLinks:
     async def parent(self, name: str) -> Underlay:
         return await run_inside(None, lambda: _parent(name))
 
-    async def set_forwarding(self) -> None:
-        await run_inside(None, _set_forwarding)
+    async def set_forwarding(self, versions: Collection[int]) -> None:
+        await run_inside(None, lambda: _set_forwarding(versions))
 
     async def lacks(self, kind: str) -> str | None:
         """Tried in a namespace that nobody sees, so that nothing is changed here."""
@@ -133,10 +134,10 @@ def _need(socket: Any, name: str) -> int:
     return index
 
 
-def _set_forwarding() -> None:
+def _set_forwarding(versions: Collection[int]) -> None:
     """A bridge network's way out needs the host to route; the overlay never does."""
-    for key in ("ipv4/ip_forward", "ipv6/conf/all/forwarding"):
-        path = Path("/proc/sys/net", key)
+    for version in versions:
+        path = Path("/proc/sys/net", FORWARDING[version])
         try:
             if path.read_text(encoding="ascii").strip() == "0":
                 path.write_text("1", encoding="ascii")

@@ -1,6 +1,6 @@
 """A host that is only imagined: the namespaces and the storage of tests."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from vxnet.cnm.model import IpAddress, IpNetwork
 from vxnet.errors import HostError, StateError
@@ -167,7 +167,7 @@ class MemoryLinks:
             raise StateError(f"this host has no device {name}")
         return Underlay(name, 1500)
 
-    async def set_forwarding(self) -> None:
+    async def set_forwarding(self, versions: Collection[int]) -> None:
         self.forwarding = True
 
     async def lacks(self, kind: str) -> str | None:
