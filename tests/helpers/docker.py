@@ -97,9 +97,9 @@ class DockerHost(Daemon):
         command = ["/usr/bin/docker", "--host", "unix:///run/docker/docker.sock", *words]
         return self.host.run(self._inside(command), check=False, timeout_s=within_s)
 
-    def docker(self, *words: str) -> str:
+    def docker(self, *words: str, within_s: float = 60.0) -> str:
         """Run `docker`, which has to succeed; returns what it says."""
-        done = self.try_docker(*words)
+        done = self.try_docker(*words, within_s=within_s)
         assert done.returncode == 0, f"docker {' '.join(words)}: {done.stderr}{self.last_words()}"
         return done.stdout.strip()
 

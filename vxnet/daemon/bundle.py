@@ -76,8 +76,8 @@ def _needed(name: str, seen: set[str]) -> Iterator[Distribution]:
 def _copy_distribution(found: Distribution, site: Path) -> None:
     for file in found.files or ():
         source = Path(str(file.locate()))
-        if ".." in file.parts or "__pycache__" in file.parts or not source.is_file():
-            continue  # a command in bin/
+        if {"..", "__pycache__", "tests"} & set(file.parts) or not source.is_file():
+            continue  # a command in bin/, or nothing that is needed
         (site / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, site / file)
 
