@@ -9,7 +9,7 @@ from vxnet.cnm.model import EndpointId
 from vxnet.docker.driver import DockerDriver
 from vxnet.docker.endpoints import DockerEndpoints
 from vxnet.docker.engine import EngineContainer, EngineNetwork
-from vxnet.docker.gateways import Gateways
+from vxnet.docker.gateways import HERE, Gateways
 from vxnet.docker.ipam import IpamDriver
 from vxnet.docker.ledger import Ledger
 from vxnet.docker.networks import DockerNetworks
@@ -61,6 +61,7 @@ class Plugin:
     ) -> None:
         self.host = host
         self.engine = engine
+        host.host.sandboxes.setdefault(HERE, {})
         self.firewall = MemoryFirewall()
         self.forward = MemoryForwardPass()
         self.ledger = Ledger(host.store)

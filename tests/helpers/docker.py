@@ -60,12 +60,13 @@ class DockerHost(Daemon):
         began = time.monotonic()
         with (self.home / "dockerd.log").open("ab") as log:
             self._engine = self.host.popen(self._inside(words), stdout=log, stderr=log)
-        wait_for(
-            lambda: self.try_docker("version").returncode == 0,
-            60.0,
-            f"dockerd of {self.host.label} answers",
-        )
+        wait_for(self._engine_answers, 90.0, f"dockerd of {self.host.label} answers")
         return time.monotonic() - began
+
+    def _engine_answers(self) -> bool:
+        assert self._engine is not None
+        assert self._engine.poll() is None, (self.home / "dockerd.log").read_text()[-2000:]
+        return self.try_docker("version").returncode == 0
 
     def stop_engine(self) -> None:
         """Ask dockerd to end, containers and all."""
@@ -78,6 +79,9 @@ class DockerHost(Daemon):
         self._engine.kill()
         self._engine.wait()
         (self.home / "pid").unlink(missing_ok=True)
+        # Its containerd goes with it, but not at once; a next one would find the files taken.
+        pid = (self.home / "run/containerd/containerd.pid").read_text().strip()
+        wait_for(lambda: not Path("/proc", pid).exists(), 30.0, "its containerd ended")
 
     def remove_containers(self) -> None:
         """Have no container any more."""

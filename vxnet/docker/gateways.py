@@ -28,7 +28,7 @@ from vxnet.drivers.outlets import Outlet, rules
 from vxnet.errors import VxnetError
 from vxnet.host.base import Firewall, ForwardPass, HostNetwork, Interface, Links
 
-__all__ = ["PREFIX", "Gateways"]
+__all__ = ["HERE", "PREFIX", "Gateways"]
 
 HERE: Final = "/proc/self/ns/net"
 PREFIX: Final = "vxg"
