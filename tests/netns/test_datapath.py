@@ -8,6 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+from scapy.layers.inet import IP, UDP
+from scapy.layers.inet6 import IPv6ExtHdrFragment
+from scapy.layers.l2 import Ether
 
 from tests.datapath.stage import never_lost
 from tests.helpers.carrier import VNI, Carrier, connect
@@ -192,6 +195,50 @@ def test_a_full_socket_is_a_reason_and_no_more(kind: str) -> None:
         first.until(lambda stats: never_lost(stats.ports[PortId(1)]))
         first.host.run(["tc", "qdisc", "del", "dev", UNDERLAY, "root"])
         assert ping(first.station, second.station.addresses[0], count=3) is not None
+
+
+@pytest.mark.conformance("O4", "O5", "X10")
+@pytest.mark.parametrize("version", [4, 6], ids=["over-ipv4", "over-ipv6"])
+def test_a_burst_that_the_kernel_refuses_is_sent_plainly_and_none_is_tried_again(
+    kind: str, version: int
+) -> None:
+    with ExitStack() as stack:
+        first, second = carriers(stack, kind, version)
+        # Its datagrams are larger now than the device takes, but the last: EINVAL (net/ipv4/udp.c).
+        first.host.run(["ip", "link", "set", UNDERLAY, "mtu", "1400"])
+        receiver = second.station.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sender = first.station.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with receiver, sender:
+            receiver.settimeout(20)
+            receiver.bind((second.station.addresses[0], 0))
+            sender.setsockopt(socket.SOL_UDP, 103, 1_380)  # UDP_SEGMENT
+            sender.sendto(bytes(10 * 1_380) + b"tail", receiver.getsockname())
+            assert receiver.recv(65_535) == b"tail"
+            first.until(lambda stats: stats.io["gso_fallbacks"] == 1)
+            first.until(lambda stats: stats.ports[PortId(1)].drops[DropReason.TOO_BIG] == 10)
+
+            sender.setsockopt(socket.SOL_UDP, 103, 1_000)
+            sender.sendto(bytes(10 * 1_000), receiver.getsockname())
+            assert [len(receiver.recv(65_535)) for _ in range(10)] == [1_000] * 10
+        assert first.stats.io["gso_fallbacks"] == 1
+        assert never_lost(first.stats.ports[PortId(1)])
+
+
+@pytest.mark.conformance("X10", "X1", "X7")
+def test_nothing_on_the_wire_may_be_fragmented(pair: Pair) -> None:
+    first, second = pair
+    with Capture(first.host, 4789) as capture:
+        for address in second.station.addresses:
+            assert exchange(first.station, second.station, address, [1, 1_400, 8_000]) == (3, 3)
+    outers = [Ether(packet).payload for packet in capture.packets()]
+    assert outers
+    for outer in outers:
+        if isinstance(outer, IP):
+            assert outer.flags == "DF"
+            assert outer.frag == 0
+        else:
+            assert not outer.haslayer(IPv6ExtHdrFragment)
+        assert 49_152 <= outer[UDP].sport <= 65_535
 
 
 def test_a_deleted_device_leaves_the_datapath_running(kind: str) -> None:
