@@ -24,7 +24,6 @@ __all__ = ["build"]
 
 SITE: Final = Path("opt/vxnet/site")
 LEFT_OUT: Final = shutil.ignore_patterns(
-    "__pycache__",
     "test",
     "tests",
     "idlelib",
@@ -76,7 +75,8 @@ def _needed(name: str, seen: set[str]) -> Iterator[Distribution]:
 def _copy_distribution(found: Distribution, site: Path) -> None:
     for file in found.files or ():
         source = Path(str(file.locate()))
-        if {"..", "__pycache__", "tests"} & set(file.parts) or not source.is_file():
+        # What was compiled comes along: dockerd waits 15 s for a plugin to answer.
+        if {"..", "tests"} & set(file.parts) or not source.is_file():
             continue  # a command in bin/, or nothing that is needed
         (site / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, site / file)
@@ -149,7 +149,6 @@ def _config(interpreter: Path) -> dict[str, Any]:
         ],
         "env": [
             {"name": "PYTHONPATH", "value": f"/{SITE}"},
-            {"name": "PYTHONDONTWRITEBYTECODE", "value": "1"},
             *(
                 {"name": name, "description": text, "value": "", "settable": ["value"]}
                 for name, text in SETTINGS.items()
