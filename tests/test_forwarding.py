@@ -127,6 +127,17 @@ async def test_an_endpoint_attached_here_takes_over_from_where_it_was(site: Site
     assert site.announced() == [((IP,), 1)]
 
 
+async def test_an_endpoint_that_another_host_had_for_a_while_is_announced_again(site: Site) -> None:
+    site.add_port()
+    site.forwarding.announce(VNI, ONE, (IP,), PORT)
+    site.other.announce(VNI, ONE, (IP,), moved=True)
+    assert site.announced() == []
+    site.other.withdraw(VNI, ONE)
+    assert site.announced() == [((IP,), 0)]
+    site.forwarding.withdraw(VNI, ONE)
+    assert site.announced() == [], "what was detached here is not claimed"
+
+
 async def test_a_forgotten_station_is_withdrawn_but_an_endpoint_is_not(site: Site) -> None:
     site.add_port()
     site.forwarding.announce(VNI, ONE, (IP,), PORT)
@@ -185,6 +196,7 @@ async def test_verify_names_each_kind_of_difference(site: Site) -> None:
 
     site.datapath.program([held])
     site.datapath.entries.pop((VNI, stale.mac))
+    site.control.forget_listeners()  # or it would be announced again
     site.control.withdraw(VNI, ONE)
     site.datapath.ports.clear()
     assert site.forwarding.verify() == [

@@ -245,10 +245,20 @@ class Forwarding:
                     )
                 case EntryGone(vni, mac) if vni in self._segments:
                     changes.append(RemoveEntry(vni, mac))
+                    self._claim_back(vni, mac)
                 case _:
                     pass
         if changes:
             self._datapath.program(changes)
+
+    def _claim_back(self, vni: Vni, mac: Mac) -> None:
+        """Another host had a station of ours, and has it no more: say again that it is here."""
+        station = self._stations.get((vni, mac))
+        if station is not None and station.assigned and station.told:
+            try:
+                self._control.announce(vni, mac, station.ips)
+            except StateError:
+                self.refused_announcements += 1
 
     def _on_peer(self, event: NetworkPeer) -> Iterator[Change]:
         if event.owner == self._own_id():
