@@ -22,7 +22,6 @@ from vxnet.link.tap import Tap
 from vxnet.underlay.udp import UdpSettings
 
 __all__ = [
-    "PLUGIN_SOCKET",
     "database",
     "device",
     "disk_space",
@@ -35,7 +34,6 @@ __all__ = [
     "underlay",
 ]
 
-PLUGIN_SOCKET: Final = Path("/run/docker/plugins/vxnet.sock")
 NETWORK_MANAGER: Final = Path("/run/NetworkManager")
 NETWORK_MANAGER_SETTINGS: Final = (
     Path("/etc/NetworkManager/conf.d"),
@@ -189,8 +187,9 @@ def key_file(settings: Settings) -> Findings:
         )
 
 
-def plugin_socket(settings: Settings, path: Path = PLUGIN_SOCKET) -> Findings:
+def plugin_socket(settings: Settings) -> Findings:
     """Docker finds the plugin where it looks for it; a dead socket costs it 15 s a call."""
+    path = Path(settings.docker.socket)
     is_there = path.exists()
     if not settings.docker.enabled and not is_there:
         return
