@@ -10,15 +10,16 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmarks.bed import MARK, UNDERLAY
-from benchmarks.process import in_namespace, run
+from benchmarks.process import in_namespace, run, wait_until
 from vxnet.demo.bed import Bed
 from vxnet.demo.cluster import Cluster
 from vxnet.demo.namespace import Namespace
 from vxnet.demo.station import Station
-from vxnet.errors import VxnetError
+from vxnet.errors import HostError, VxnetError
 
 __all__ = ["OUTSIDE", "Scene", "main", "scene", "survey"]
 
@@ -50,9 +51,18 @@ class Scene:
         """The rate of the honest stream, as its receiver has it."""
         words = ["iperf3", "-c", self.far.addresses[0], "-t", str(seconds), "-J"]
         words += ["-b", f"{MEGABITS[self.datapath]}M"]
-        said = run(in_namespace(self.near.sandbox.path, words), timeout_s=seconds + 30)
-        received: float = json.loads(said)["end"]["sum_received"]["bits_per_second"]
+        said = json.loads(run(in_namespace(self.near.sandbox.path, words), timeout_s=seconds + 30))
+        if "sum_received" not in said["end"]:
+            raise HostError(f"iperf3 measured nothing: {said.get('error', 'it does not say why')}")
+        received: float = said["end"]["sum_received"]["bits_per_second"]
         return received / 1e6
+
+    def is_ready(self) -> bool:
+        """Whether the far end answers."""
+        try:
+            return self.megabits(1) > 0
+        except HostError:
+            return False
 
     def attack(self, kind: str, seconds: float) -> tuple[Namespace, list[str]]:
         """Where an attack is made from, and its command."""
@@ -93,7 +103,7 @@ def survey(
 ) -> dict[str, float]:
     """The share that is left during each attack."""
     left = {}
-    stage.megabits(1)  # whoever has to be asked for is known from now on
+    wait_until(stage.is_ready, "iperf3's answer")
     for kind in kinds:
         before = stage.megabits(seconds)
         place, words = stage.attack(kind, seconds + 1)
@@ -115,7 +125,7 @@ def main() -> int:
     worst = 1.0
     for datapath in options.datapath or ["native", "pure"]:
         with scene(datapath) as stage:
-            left = survey(stage, OUTSIDE + INSIDE, options.seconds, lambda line: print(line))
+            left = survey(stage, OUTSIDE + INSIDE, options.seconds, partial(print, flush=True))
             worst = min(worst, *left.values())
             for daemon in stage.cluster.daemons:
                 problems = daemon.client.verify_stats().problems
