@@ -116,6 +116,7 @@ def test_ten_thousand_stations_of_one_host_are_everywhere_within_3_s() -> None:
     assert took <= 3.0
 
 
+@pytest.mark.timeout(400)
 def test_a_split_with_100_000_unchanged_rows_costs_4_kb_to_get_over() -> None:
     cluster = whole(2)
     for number in range(50_000):
