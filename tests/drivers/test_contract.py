@@ -327,6 +327,19 @@ async def test_an_internal_bridge_does_not_make_the_host_route(bench: Bench) -> 
     )
 
 
+async def test_a_bridge_does_not_stay_where_the_host_may_not_route(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(versions: object) -> None:
+        raise HostError("read-only")
+
+    monkeypatch.setattr(bench.links, "set_forwarding", refuse)
+    driver = bench.driver("bridge")
+    with pytest.raises(HostError, match="read-only"):
+        await driver.create_network(await driver.complete(network_for(driver)))
+    assert bench.is_clean()
+
+
 async def test_a_plugins_refusal_is_passed_on(bench: Bench) -> None:
     driver = bench.driver("remote")
     network = await driver.complete(network_for(driver))

@@ -53,13 +53,13 @@ class BridgeDriver:
 
     async def create_network(self, network: Network) -> None:
         await self._links.add(Bridge(_bridge(network), network.mtu, _gateways(network)))
-        if not _is_internal(network):
-            await self._links.set_forwarding((4, 6))
-        self._networks[network.id] = network
         try:
+            if not _is_internal(network):
+                await self._links.set_forwarding((4, 6))
+            self._networks[network.id] = network
             await self._apply()
         except BaseException:
-            del self._networks[network.id]
+            self._networks.pop(network.id, None)
             await self._links.remove(_bridge(network))
             raise
 
