@@ -120,11 +120,11 @@ def keep_namespace(path: str) -> None:
     except FileExistsError:
         raise StateError(f"{path} exists, and is no network namespace; remove it first") from None
     except OSError as error:
-        raise HostError(f"{path} cannot be made: {error.strerror}") from None
+        raise HostError(f"{path} cannot be made: {error.strerror}{_mend(path)}") from None
     if _libc().mount(b"/proc/thread-self/ns/net", os.fsencode(path), None, MS_BIND, None) != 0:
         reason = os.strerror(ctypes.get_errno())
         os.unlink(path)
-        raise HostError(f"{path} cannot be mounted: {reason}; the daemon needs CAP_SYS_ADMIN")
+        raise HostError(f"{path} cannot be mounted: {reason}{_mend(path)}")
 
 
 def forget_namespace(path: str) -> None:
