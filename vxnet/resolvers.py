@@ -163,8 +163,8 @@ class Resolvers:
             self.counters["dns_doors_failed"] += 1
             self._report(error)
             return
-        if self._desks.get(network.vni) is not desk:  # it left meanwhile
-            door.close()
+        if self._desks.get(network.vni) is not desk or desk.door is not None:
+            door.close()  # it left meanwhile, or somebody else was sooner
             door.link.close()
             return
         desk.door = door
