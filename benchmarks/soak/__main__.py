@@ -33,7 +33,7 @@ from vxnet.errors import HostError, VxnetError
 
 __all__ = ["main", "run"]
 
-AT_REST_WITHIN_S = 30.0
+AT_REST_WITHIN_S = 180.0
 STAY = 2  # of the hosts, so many are never restarted
 
 console = Console(stderr=True)
@@ -65,9 +65,9 @@ def _cluster(datapath: str) -> Iterator[tuple[Cluster, list[Station]]]:
     with Bed(3) as bed:
         cluster = Cluster(bed, datapath=datapath)
         cluster.start()
-        cluster.wait_for_members()
+        cluster.wait_for_members(AT_REST_WITHIN_S)
         cluster.daemons[0].create_network(NETWORK, ("10.98.0.0/16", "fd98::/64"))
-        cluster.wait_for_network(NETWORK)
+        cluster.wait_for_network(NETWORK, AT_REST_WITHIN_S)
         yield cluster, [daemon.attach(NETWORK) for daemon in cluster.daemons]
 
 

@@ -12,11 +12,12 @@ from random import Random
 from vxnet.demo.cluster import Cluster, Daemon, wait_for
 from vxnet.demo.namespace import Namespace
 from vxnet.demo.station import Station
+from vxnet.errors import HostError, VxnetError
 
 __all__ = ["NETWORK", "Mischief"]
 
 NETWORK = "soak"
-WELL_WITHIN_S = 60.0  # generous: the machine may be busy with other things
+WELL_WITHIN_S = 180.0  # generous: the machine may be busy with other things
 NARROW_MTU = 1400
 APART_S = 12.0  # long enough to be taken for dead
 
@@ -118,7 +119,6 @@ class Mischief:
         for _ in range(2):
             third.stop()
             third.start()
-            third.wait_until_ready()
             took = max(took, self._come_together())
         return took
 
@@ -127,11 +127,14 @@ class Mischief:
         third = self._cluster.daemons[2]
         third.kill()
         third.start()
-        third.wait_until_ready()
         return self._come_together()
 
     def _come_together(self) -> float:
         started = time.monotonic()
+        third = self._cluster.daemons[2]
+        wait_for(
+            lambda: _answers(third), WELL_WITHIN_S, f"the daemon of {third.host.label} answers"
+        )
         self._cluster.wait_for_members(WELL_WITHIN_S)
         for station in self._stations[:2]:
             _reach(station, self._stations[2])
@@ -156,6 +159,16 @@ class _Guest:
     def __exit__(self, *_: object) -> None:
         self._daemon.detach(self._station)
         self._daemon.host.sandboxes.pop(self._name).remove()
+
+
+def _answers(daemon: Daemon) -> bool:
+    if (status := daemon.process.poll()) is not None:
+        raise HostError(f"the daemon ended with {status}, saying: {daemon.last_words()}")
+    try:
+        daemon.status()
+    except VxnetError:
+        return False
+    return True
 
 
 def _reach(source: Station, target: Station, *, octets: int = 56) -> float:
