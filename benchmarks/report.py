@@ -43,6 +43,8 @@ veth pair with kernel VXLAN and Docker, as containers do; every other peer's own
 is moved to the end itself, which is its best case. CPU is that of the whole machine, soft
 interrupts and traffic tools included, for each gigabyte (10<sup>9</sup> bytes) that arrived.
 Small datagrams are sent as fast as one sender can; what a peer cannot carry is lost.
+What a million entries and a thousand networks cost is a run of its own:
+<code>python -m benchmarks.scale</code>.
 """
 
 OVERLAYS = About("vxnet beside other overlays", METHOD, plots.HEADLINE)

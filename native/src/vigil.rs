@@ -11,25 +11,24 @@ use std::time::{Duration, Instant};
 const LONG_AWAY: Duration = Duration::from_micros(100);
 /// How long a thread then sleeps whenever it has nothing to do.
 const REST: Duration = Duration::from_millis(10);
-/// The share of a new gap in what is expected: one in eight.
-const WEIGHT: u32 = 8;
-/// A gap counts as at most so many times the longest vigil: a pause says no more than that.
-const GAP_MAX: u32 = 4;
+/// After so many vigils in vain the pauses between them grow no longer: 2 to the power of it.
+const VAIN_MAX: u32 = 6;
 
 /// One thread's vigil. Time is an argument.
 #[derive(Debug)]
 pub struct Vigil {
     longest: Duration,
-    expected: Duration, // from one turn's end to the next frames
-    last: Instant,      // the last turn's end
+    last: Instant, // the last turn's end
     until: Option<Instant>,
+    vain: u32,  // vigils in vain since the last that was not
+    skips: u32, // turns that are followed by none
     rests_until: Instant,
 }
 
 impl Vigil {
     /// At most `longest` at a time; zero is never.
     pub fn new(longest: Duration, now: Instant) -> Self {
-        Self { longest, expected: longest * GAP_MAX, last: now, until: None, rests_until: now }
+        Self { longest, last: now, until: None, vain: 0, skips: 0, rests_until: now }
     }
 
     /// Whether to look again rather than to sleep.
@@ -39,15 +38,24 @@ impl Vigil {
 
     /// Frames were there at `now`.
     pub fn found(&mut self, now: Instant) {
-        let gap = now.saturating_duration_since(self.last).min(self.longest * GAP_MAX);
-        self.expected = (self.expected * (WEIGHT - 1) + gap) / WEIGHT;
+        if self.until.is_some() {
+            self.vain = 0;
+        } else if now.saturating_duration_since(self.last) < self.longest {
+            // A vigil would have been worth it, so the next one comes soon. Not at once: where
+            // long and short gaps take turns, the long ones are not to be waited for each time.
+            self.skips = self.skips.min(2);
+        }
     }
 
-    /// They have been carried by `now`: keep awake if the next ones are likely to come soon.
+    /// They have been carried by `now`: keep awake for the next ones, or not.
     pub fn carried(&mut self, now: Instant) {
         self.last = now;
-        let soon = self.expected < self.longest && now >= self.rests_until;
-        self.until = soon.then(|| now + self.longest);
+        self.until = None;
+        if self.skips > 0 {
+            self.skips -= 1;
+        } else if !self.longest.is_zero() && now >= self.rests_until {
+            self.until = Some(now + self.longest);
+        }
     }
 
     /// Nothing was there, and others had the core from `since` until `now`.
@@ -57,6 +65,8 @@ impl Vigil {
             self.until = None;
         } else if self.until.is_some_and(|until| now >= until) {
             self.until = None;
+            self.vain = (self.vain + 1).min(VAIN_MAX);
+            self.skips = 1 << self.vain;
         }
     }
 }
@@ -66,81 +76,90 @@ mod tests {
     use super::*;
 
     const LONGEST: Duration = Duration::from_micros(200);
+    const LOOK: Duration = Duration::from_micros(1);
     const SOON: Duration = Duration::from_micros(50);
-    const LATE: Duration = Duration::from_millis(5);
+    const LATE: Duration = Duration::from_millis(1);
 
-    /// A vigil after turns of no length with these gaps between them.
-    fn after(gaps: impl IntoIterator<Item = Duration>) -> (Vigil, Instant) {
-        let mut now = Instant::now();
-        let mut vigil = Vigil::new(LONGEST, now);
+    /// Turns of no length with these gaps between them: how long was looked in each gap.
+    fn looked(vigil: &mut Vigil, now: &mut Instant, gaps: &[Duration]) -> Vec<Duration> {
+        let mut times = Vec::new();
         for gap in gaps {
-            now += gap;
-            vigil.found(now);
-            vigil.carried(now);
+            vigil.carried(*now);
+            let (start, next) = (*now, *now + *gap);
+            while vigil.is_kept() && *now < next {
+                *now += LOOK;
+                vigil.gave_way(*now - LOOK, *now);
+            }
+            times.push(*now - start);
+            *now = next;
+            vigil.found(*now);
         }
-        (vigil, now)
+        times
+    }
+
+    fn begin(longest: Duration) -> (Vigil, Instant) {
+        let now = Instant::now();
+        (Vigil::new(longest, now), now)
     }
 
     #[test]
-    fn a_thread_without_frames_sleeps() {
-        assert!(!after([]).0.is_kept());
+    fn frames_in_quick_succession_keep_a_thread_awake() {
+        let (mut vigil, mut now) = begin(LONGEST);
+        assert_eq!(looked(&mut vigil, &mut now, &[SOON; 32]), [SOON; 32]);
     }
 
     #[test]
-    fn frames_in_quick_succession_keep_a_thread_awake_until_none_come() {
-        let (mut vigil, mut now) = after([SOON; 32]);
-        let start = now;
-        while vigil.is_kept() {
-            let since = now;
-            now += Duration::from_micros(1);
-            vigil.gave_way(since, now);
-        }
-        assert_eq!(now - start, LONGEST);
+    fn a_vigil_ends() {
+        let (mut vigil, mut now) = begin(LONGEST);
+        assert_eq!(looked(&mut vigil, &mut now, &[LATE]), [LONGEST]);
     }
 
     #[test]
-    fn frames_now_and_then_keep_nobody_awake() {
-        assert!(!after([LATE; 32]).0.is_kept());
+    fn frames_now_and_then_keep_nobody_awake_for_long() {
+        let (mut vigil, mut now) = begin(LONGEST);
+        let times = looked(&mut vigil, &mut now, &[LATE; 1000]);
+        let awake: Duration = times.iter().sum();
+        assert!(awake < LATE * 1000 / 100, "{awake:?}");
     }
 
     #[test]
-    fn a_question_and_its_late_answer_keep_nobody_awake() {
-        let gaps: Vec<Duration> = [SOON, LATE].repeat(32);
-        assert!(!after(gaps.clone()).0.is_kept());
-        assert!(!after(gaps[1..].to_vec()).0.is_kept());
+    fn a_question_and_its_late_answer_take_little_of_a_core() {
+        let (mut vigil, mut now) = begin(LONGEST);
+        let times = looked(&mut vigil, &mut now, &[SOON, LATE].repeat(500));
+        let awake: Duration = times.iter().sum();
+        assert!(awake < (SOON + LATE) * 500 / 8, "{awake:?}");
     }
 
     #[test]
-    fn one_pause_among_many_frames_is_forgiven() {
-        let (mut vigil, now) = after([SOON; 32]);
-        vigil.found(now + LATE);
-        vigil.carried(now + LATE);
-        assert!(vigil.is_kept());
+    fn after_a_slow_time_a_fast_one_is_noticed_soon() {
+        let (mut vigil, mut now) = begin(LONGEST);
+        looked(&mut vigil, &mut now, &[LATE; 1000]);
+        let times = looked(&mut vigil, &mut now, &[SOON; 10]);
+        assert_eq!(times[4..], [SOON; 6]);
+    }
+
+    #[test]
+    fn of_a_gap_just_too_long_and_a_short_one_the_short_one_is_watched() {
+        let (mut vigil, mut now) = begin(LONGEST);
+        let times = looked(&mut vigil, &mut now, &[SOON, LONGEST * 2].repeat(30));
+        assert!(times.iter().filter(|&&time| time == SOON).count() >= 10, "{times:?}");
     }
 
     #[test]
     fn a_core_that_others_want_is_left_to_them_for_a_while() {
-        let (mut vigil, now) = after([SOON; 32]);
-        let back = now + LONG_AWAY * 2;
-        vigil.gave_way(now, back);
+        let (mut vigil, mut now) = begin(LONGEST);
+        vigil.carried(now);
+        vigil.gave_way(now, now + LONG_AWAY * 2);
+        now += LONG_AWAY * 2;
+        vigil.carried(now);
         assert!(!vigil.is_kept());
-        vigil.found(back + SOON);
-        vigil.carried(back + SOON);
-        assert!(!vigil.is_kept());
-        vigil.found(back + REST);
-        vigil.carried(back + REST);
+        vigil.carried(now + REST);
         assert!(vigil.is_kept());
     }
 
     #[test]
     fn a_vigil_of_no_length_is_never_kept() {
-        let mut now = Instant::now();
-        let mut vigil = Vigil::new(Duration::ZERO, now);
-        for _ in 0..32 {
-            now += SOON;
-            vigil.found(now);
-            vigil.carried(now);
-            assert!(!vigil.is_kept());
-        }
+        let (mut vigil, mut now) = begin(Duration::ZERO);
+        assert_eq!(looked(&mut vigil, &mut now, &[SOON; 32]), [Duration::ZERO; 32]);
     }
 }
