@@ -50,6 +50,10 @@ def build(target: Path) -> None:
     site = root / SITE
     site.mkdir(parents=True)
     shutil.copytree(Path(vxnet.__file__).parent, site / "vxnet", ignore=LEFT_OUT)
+    # vxnet tells the others its version; what it was installed as here may be a checkout.
+    known = site / f"vxnet-{vxnet.__version__}.dist-info" / "METADATA"
+    known.parent.mkdir()
+    known.write_text(f"Metadata-Version: 2.1\nName: vxnet\nVersion: {vxnet.__version__}\n")
     for found in _needed("vxnet", set()):
         _copy_distribution(found, site)
     _copy_libraries(root)
