@@ -28,7 +28,7 @@ from vxnet.errors import HostError, VxnetError
 
 __all__ = ["Cluster", "Daemon", "address_of", "as_table_row", "station_of", "wait_for"]
 
-READY_WITHIN_S = 30.0
+READY_WITHIN_S = 90.0
 POLL_S = 0.05
 VXNET = (sys.executable, "-m", "vxnet")
 
