@@ -1,6 +1,7 @@
 """A Debian 12 as a tree of files, with all that vxnet needs: for containers, and for disks."""
 
 import tomllib
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ WITHOUT: Final = ("doc", "man", "locale", "info")
 MODULES: Final = Path("lib/modules")
 
 
+@cache
 def tree() -> Path:
     """The system, with a Python environment in /opt/vxnet that has all but vxnet itself.
 
@@ -32,6 +34,7 @@ def tree() -> Path:
     )
 
 
+@cache
 def wheels() -> Path:
     """The Python packages that vxnet asks for, to be installed without a network."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -44,6 +47,7 @@ def wheels() -> Path:
     return made_once("wheels", repr((PYTHON, wanted)), fetch)
 
 
+@cache
 def kernel() -> Path:
     """Debian's kernel for virtual machines, with its modules, unpacked."""
     listing = run("apt-cache", "depends", "linux-image-cloud-amd64")
