@@ -136,7 +136,13 @@ def _config(interpreter: Path) -> dict[str, Any]:
         },
         "network": {"type": "host"},
         "linux": {
-            "capabilities": ["CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE"],
+            "capabilities": [
+                "CAP_NET_ADMIN",
+                "CAP_NET_BROADCAST",
+                "CAP_NET_RAW",
+                "CAP_SYS_ADMIN",
+                "CAP_SYS_PTRACE",
+            ],
             "devices": [{"name": "tun", "path": "/dev/net/tun", "settable": ["path"]}],
         },
         "mounts": [
