@@ -5,7 +5,7 @@ import pytest
 
 from vxnet.names.query import QUERY_BYTES_MAX, DnsError, Fault, parse
 
-GOOD = dns.message.make_query("Web.Blue", "AAAA", use_edns=0, payload=1232).to_wire()
+GOOD = dns.message.make_query("Web.Blue", "AAAA", use_edns=0, payload=1232, id=0x1234).to_wire()
 
 
 def test_a_question_is_read() -> None:
