@@ -41,6 +41,7 @@ MTU = 1450
 
 _DEADLINE_S = 20.0  # of anything that should happen; generous, machines are busy
 _SOL_UDP, _UDP_SEGMENT, _SO_NO_CHECK = 17, 103, 11
+_UDP_NO_CHECK6_TX, _UDP_NO_CHECK6_RX = 101, 102
 
 
 def mac(number: int) -> Mac:
@@ -119,7 +120,14 @@ class RemoteVtep:
 
     def leave_checksums_out(self) -> None:
         """Send with an outer UDP checksum of zero from now on."""
-        self.socket.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
+        if self._v6:
+            self.socket.setsockopt(_SOL_UDP, _UDP_NO_CHECK6_TX, 1)
+        else:
+            self.socket.setsockopt(socket.SOL_SOCKET, _SO_NO_CHECK, 1)
+
+    def accept_zero_checksums(self) -> None:
+        """Take them over IPv6 too."""
+        self.socket.setsockopt(_SOL_UDP, _UDP_NO_CHECK6_RX, 1)
 
     def _tos(self, tos: int) -> list[tuple[int, int, bytes]]:
         if self._v6:

@@ -202,6 +202,23 @@ async def test_frames_travel_without_outer_checksums_where_asked_for(
     assert (await stage.counted(lambda s: s.ports[PortId(1)], 5)).sent == 5
 
 
+@pytest.mark.conformance("X8")
+@pytest.mark.parametrize("checksum", [True, False])
+async def test_over_ipv6_a_zero_checksum_passes_only_where_both_ends_opted_in(
+    make_stage: StageMaker, checksum: bool
+) -> None:
+    stage = await make_stage(version=6, settings=DatapathSettings(UdpSettings(checksum=checksum)))
+    link, remote = stage.port(1), stage.remote("::1", 9)
+    remote.leave_checksums_out()
+    remote.send(stage.vtep, HEADER + ethernet_frame(mac(1), mac(9)))
+    if not checksum:
+        remote.accept_zero_checksums()
+        await stage.frames(link, 1)
+    link.send(ethernet_frame(mac(9), mac(1)))
+    assert len(await remote.receive(1)) == 1
+    assert stage.stats.tunnels[VNI].received == (0 if checksum else 1)
+
+
 @pytest.mark.conformance("X6")
 async def test_another_port_than_4789_works_as_well(make_stage: StageMaker) -> None:
     stage = await make_stage(vxlan_port=14789)
