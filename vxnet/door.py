@@ -4,6 +4,7 @@ Sockets made there are all that lives in it, so it is gone with them, also after
 name, rule or process of it is seen on the host or in a sandbox.
 """
 
+import os
 import socket
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ from typing import Final
 
 from vxnet.cnm.model import IpInterface
 from vxnet.errors import HostError
-from vxnet.host.namespace import run_outside
+from vxnet.host.namespace import run_inside, run_outside
 from vxnet.host.netlink import add_address, index_of, netlink
 from vxnet.link.base import Link
 from vxnet.link.tap import Tap
@@ -32,11 +33,21 @@ class Door:
     link: Link
     datagrams: tuple[socket.socket, ...]
     listeners: tuple[socket.socket, ...]
+    namespace: int = -1
+    """A descriptor of the namespace they are in."""
+
+    async def connecting(self, family: int) -> socket.socket:
+        """A socket of TCP behind the door, not connected yet."""
+        kind = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
+        path = f"/proc/self/fd/{self.namespace}"
+        return await run_inside(path, lambda: socket.socket(family, kind))
 
     def close(self) -> None:
         """Let go of the sockets; whoever took the link closes that."""
         for opened in (*self.datagrams, *self.listeners):
             opened.close()
+        if self.namespace >= 0:
+            os.close(self.namespace)
 
 
 async def open_door(addresses: tuple[IpInterface, ...], mac: Mac, mtu: int, port: int) -> Door:
@@ -77,7 +88,9 @@ def _open(addresses: tuple[IpInterface, ...], mac: Mac, mtu: int, port: int) -> 
             one.close()
         raise
     datagrams = tuple(one for one in opened if one.type == socket.SOCK_DGRAM)
-    return Door(tap, datagrams, tuple(one for one in opened if one not in datagrams))
+    listeners = tuple(one for one in opened if one not in datagrams)
+    namespace = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    return Door(tap, datagrams, listeners, namespace)
 
 
 def _socket(kind: int, address: IpInterface, port: int) -> socket.socket:

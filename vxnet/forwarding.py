@@ -18,6 +18,7 @@ from vxnet.datapath.base import (
     Segment,
     SetEntry,
     SetPeers,
+    SetServices,
 )
 from vxnet.errors import StateError
 from vxnet.gossip.events import (
@@ -125,6 +126,18 @@ class Forwarding:
     def met(self, vni: Vni) -> dict[Ip, Peer]:
         """The VTEPs that a network learned from their frames."""
         return dict(self._met.get(vni, {}))
+
+    def has(self, vni: Vni) -> bool:
+        """Whether this host has a network."""
+        return vni in self._segments
+
+    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
+        """How many flows to these addresses of services each member has."""
+        return self._datapath.flows(vni, vips)
+
+    def set_services(self, change: SetServices) -> None:
+        """Balance a network's services like this from now on."""
+        self._datapath.program([change])
 
     def add_port(self, port: Port, link: Link) -> None:
         """Take an endpoint's link into service; its station is not announced yet."""

@@ -93,6 +93,8 @@ class NameService:
                         self.directory.hear(record.owner, record.key, record.body)
                     except WireError:
                         self.bad_rows += 1
+                    if not self.directory.is_live(record.owner):
+                        self.follow_members()
                 case RecordGone(RecordKind.NAME, key, owner):
                     self.directory.unhear(owner, key)
                 case MemberChanged():

@@ -63,6 +63,8 @@ class Resolvers:
         report: Callable[[VxnetError], None],
     ) -> None:
         self.counters: Counter[str] = Counter()
+        self.arrivals: list[Callable[[], None]] = []
+        """Told when a network came to this host."""
         self._names = names
         self._registry = registry
         self._forwarding = forwarding
@@ -90,6 +92,8 @@ class Resolvers:
             desk = self._desks[network.vni] = _Desk(network, port)
             await self._open(desk)
             self.renew()
+        for watcher in self.arrivals:
+            watcher()
 
     def depart(self, vni: Vni) -> None:
         """The network leaves this host."""
@@ -110,6 +114,11 @@ class Resolvers:
         for task in self._tasks:
             task.cancel()
         self._upstream.close()
+
+    def door(self, network: NetworkId) -> Door | None:
+        """The way of this host's own into a network, while there is one."""
+        desks = (desk for desk in self._desks.values() if desk.network.id == network)
+        return next((desk.door for desk in desks), None)
 
     def renew(self) -> None:
         """Names, services or networks changed: what was answered before may be otherwise."""

@@ -23,11 +23,12 @@ from vxnet.errors import StateError, WireError
 from vxnet.gossip.events import Member, MemberState, NodeId
 from vxnet.networks import Networks
 from vxnet.probe.prober import Prober
-from vxnet.switch.actions import Action, Deliver, Drop, Flood, PortId, Reply, Send
+from vxnet.switch.actions import Action, Deliver, Drop, Flood, PortId, Reply, Rewrite, Send
 from vxnet.wire import arp, echo, nd
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep, format_ip, format_mac, parse_ip, parse_mac
 from vxnet.wire.ethernet import HEADER
 from vxnet.wire.probe import ETHERTYPE, MARK_BYTES, Message, Seen, Watch, encode
+from vxnet.wire.rewrite import Edit
 
 __all__ = ["Step", "Trace", "Tracer"]
 
@@ -378,6 +379,9 @@ class _Tracing:
 
     def _words(self, action: Action) -> str:
         match action:
+            case Rewrite(change, then):
+                whom = f" {format_ip(change.destination)}" if isinstance(change, Edit) else ""
+                return f"has the service's member{whom} take it: {self._words(then)}"
             case Deliver(port):
                 return f"gives it to endpoint {self._tracer.name_of_port(port)}"
             case Send(vtep):
@@ -392,6 +396,8 @@ class _Tracing:
 
     def _members(self, action: Action) -> list[Member]:
         match action:
+            case Rewrite(_, then):
+                return self._members(then)
             case Send(vtep):
                 found = [self._tracer.member_at(vtep)]
             case Flood(_, vteps):

@@ -22,6 +22,7 @@ use crate::table::{Entry, Target};
 use crate::vnet;
 use crate::watch::{End, Entrance, Sight};
 use crate::workers::{Plan, Workers};
+use crate::yard;
 
 /// `Counters` of `vxnet.datapath.base`, drops by number.
 type Row = (u64, u64, u64, u64, u64, u64, Vec<u64>, u64, u64);
@@ -337,7 +338,8 @@ impl Engine {
         Ok((table.len(), table.octets()))
     }
 
-    /// The next frames for the switch: port (or None), VNI, outer source, reserved bits, frame, and
+    /// The next frames for the switch: port (or None), VNI, outer source, reserved bits (of a port's
+    /// frame: whether its checksum is yet to be made), frame, and
     /// for one that was too big what would have fit: dropped already, only its sender may be told.
     /// `settle` is to be called with a decision for each before the next.
     #[allow(clippy::type_complexity)] // a row of plain values
@@ -355,7 +357,9 @@ impl Engine {
             .map(|punt| {
                 let frame = PyBytes::new(py, punt.frame());
                 match punt.origin {
-                    Origin::Port(id) => (Some(id), 0, PyBytes::new(py, &[]), false, frame, None),
+                    Origin::Port(id) => {
+                        (Some(id), 0, PyBytes::new(py, &[]), punt.is_partial(), frame, None)
+                    }
                     Origin::TooBig { port, frame_max } => {
                         (Some(port), 0, PyBytes::new(py, &[]), false, frame, Some(frame_max))
                     }
@@ -365,6 +369,34 @@ impl Engine {
                 }
             })
             .collect())
+    }
+
+    /// Which MACs of a network are services', and which answer for them here.
+    fn set_services(
+        &self,
+        vni: u32,
+        services: Vec<Bound<PyBytes>>,
+        servers: Vec<Bound<PyBytes>>,
+    ) -> PyResult<()> {
+        let services = services.iter().map(octets).collect::<PyResult<_>>()?;
+        let servers = servers.iter().map(octets).collect::<PyResult<_>>()?;
+        self.change(|model| {
+            let Some(before) = model.segments.get(&vni) else { return };
+            let mut segment = Segment::clone(before);
+            segment.services = services;
+            segment.servers = servers;
+            model.segments.insert(vni, Arc::new(segment));
+        })
+    }
+
+    /// Give a port a frame that nobody sent.
+    fn give(&self, port_id: u32, frame: &[u8]) -> PyResult<()> {
+        let shared = &self.workers()?.shared;
+        let model = shared.model.load_full();
+        if let Some(port) = model.ports.get(&port_id) {
+            let _ = yard::deliver(shared.context(&model, shared.now(), 0), port, frame);
+        }
+        Ok(())
     }
 
     /// Carry out what was decided, in the order of `take`: a verb and its object.
@@ -481,6 +513,10 @@ fn decision(verb: u8, object: &Bound<PyAny>) -> PyResult<Decision> {
             Decision::Flood { ports, vteps }
         }
         4 => Decision::Reply(object.extract()?),
+        5 => {
+            let (frame, verb, object): (Vec<u8>, u8, Bound<PyAny>) = object.extract()?;
+            Decision::Replace(frame, Box::new(decision(verb, &object)?))
+        }
         _ => return Err(PyValueError::new_err(format!("decision {verb} is unknown"))),
     })
 }

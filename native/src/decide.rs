@@ -89,6 +89,9 @@ impl<'a> View<'a> {
                 return Outward::Punt;
             }
         }
+        if !segment.servers.is_empty() && segment.servers.contains(&source) {
+            return Outward::Punt;
+        }
         match self.table.get(port.vni, destination).map(|entry| entry.target) {
             Some(Target::Port(id)) if id == port.id => Outward::Drop(Reason::SamePort),
             // A target that is gone from the model is about to go from the table.
@@ -98,6 +101,7 @@ impl<'a> View<'a> {
             Some(Target::Vtep(number)) => {
                 self.model.vteps.get(number as usize).map_or(Outward::Punt, Outward::Send)
             }
+            None if segment.services.contains(&destination) => Outward::Punt,
             None if is_group(destination) || segment.settings.flood_unknown => Outward::Punt,
             None => Outward::Drop(Reason::UnknownUnicast),
         }
@@ -128,6 +132,9 @@ impl<'a> View<'a> {
             if peer.learning && may_be_neighbours(frame, kind) {
                 return Inward::Punt;
             }
+        }
+        if !segment.servers.is_empty() && segment.servers.contains(&source) {
+            return Inward::Punt;
         }
         match self.table.get(segment.vni, destination).map(|entry| entry.target) {
             Some(Target::Port(id)) => {

@@ -1,7 +1,7 @@
 //! What the switch concluded, as workers read it: networks, ports, peers. A snapshot, replaced
 //! whole when something changes; the forwarding table is apart, because it changes one by one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -162,12 +162,23 @@ pub struct Segment {
     pub peers: HashMap<IpAddr, Peer>,
     /// What came out of its tunnels and went into them.
     pub counters: Arc<Counters>,
+    /// MACs of services: the switch chooses who takes frames for them.
+    pub services: HashSet<Mac>,
+    /// MACs of stations that answer for services here: the switch looks at what they send.
+    pub servers: HashSet<Mac>,
 }
 
 impl Segment {
     /// A network without ports and peers.
     pub fn new(vni: u32, settings: Settings) -> Self {
-        Self { vni, settings, peers: HashMap::new(), counters: Arc::default() }
+        Self {
+            vni,
+            settings,
+            peers: HashMap::new(),
+            counters: Arc::default(),
+            services: HashSet::new(),
+            servers: HashSet::new(),
+        }
     }
 
     /// Octets of the longest IP packet that goes to a VTEP, for one at this place in its frame.

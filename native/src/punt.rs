@@ -46,6 +46,11 @@ impl Punt {
     pub fn frame(&self) -> &[u8] {
         &self.octets[vnet::BYTES..]
     }
+
+    /// Whether its checksum is yet to be made.
+    pub fn is_partial(&self) -> bool {
+        self.octets[0] & vnet::NEEDS_CHECKSUM != 0
+    }
 }
 
 /// The most frames that wait, and of those the most that entered at one place: a storm at one port

@@ -8,6 +8,7 @@ use crate::egress::{Context, Egress};
 use crate::model::{Port, Segment};
 use crate::punt::{Origin, Punt};
 use crate::watch::{End, Entrance};
+use crate::vnet;
 use crate::yard::{self, Source};
 
 /// The switch's word (`vxnet.switch.actions.Action`).
@@ -28,10 +29,16 @@ pub enum Decision {
     Reply(Vec<u8>),
     /// Nowhere.
     Drop(Reason),
+    /// It is this frame now, and goes on so.
+    Replace(Vec<u8>, Box<Decision>),
 }
 
 /// Do with a frame as decided. What is gone meanwhile is dropped and counted.
 pub fn settle(context: Context, egress: &mut Egress, punt: &Punt, decision: Decision) {
+    if let Decision::Replace(frame, then) = decision {
+        let octets = [&punt.octets[..vnet::BYTES], &frame].concat().into_boxed_slice();
+        return settle(context, egress, &Punt { origin: punt.origin, octets }, *then);
+    }
     let model = context.view.model;
     match punt.origin {
         Origin::Port(id) => {
@@ -86,6 +93,7 @@ fn from_link(
             return egress.flood(context, port, segment, &punt.octets, &ports, &vteps);
         }
         Decision::Drop(reason) => Outward::Drop(reason),
+        Decision::Replace(..) => return, // `settle` has done it
         Decision::Reply(frame) => {
             let outcome = yard::deliver(context, port, &frame).map(|()| Fate::Replied);
             let end = outcome.map_or_else(End::Dropped, |_| End::Replied);
@@ -109,6 +117,6 @@ fn from_tunnel(context: Context, frame: &[u8], decision: &Decision) -> Result<Fa
         }
         Decision::Drop(reason) => Err(*reason),
         // RFC 7348 §4: never from tunnel to tunnel.
-        Decision::Send(_) | Decision::Reply(_) => Err(Reason::SplitHorizon),
+        Decision::Send(_) | Decision::Reply(_) | Decision::Replace(..) => Err(Reason::SplitHorizon),
     }
 }

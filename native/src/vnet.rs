@@ -10,7 +10,8 @@ pub const BYTES: usize = 10;
 /// An ordinary frame whose checksums are all in place.
 pub const PLAIN: [u8; BYTES] = [0; BYTES];
 
-const NEEDS_CHECKSUM: u8 = 1;
+/// The flag of a frame whose checksum is yet to be made.
+pub const NEEDS_CHECKSUM: u8 = 1;
 const ECN: u8 = 0x80;
 
 /// How the frame is to be cut.

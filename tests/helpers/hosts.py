@@ -19,6 +19,7 @@ from vxnet.endpoints import Endpoints
 from vxnet.errors import HostError, VxnetError
 from vxnet.forwarding import Forwarding
 from vxnet.guard import Guard
+from vxnet.health import HealthChecks
 from vxnet.host.memory import MemoryHost, MemoryStore, MemoryWatch
 from vxnet.host.upstream import Upstream
 from vxnet.nameservice import NameService
@@ -30,6 +31,7 @@ from vxnet.recovery import Recoverer
 from vxnet.registry import Registry
 from vxnet.resolvers import Resolvers
 from vxnet.sandboxes import Sandboxes
+from vxnet.services import Services
 from vxnet.surroundings import Surroundings
 from vxnet.wire.addr import Ip, Mac, Vtep
 
@@ -95,7 +97,7 @@ class ImaginedHost:
             self.registry,
             self.forwarding,
             lambda network: self.table.by_id(network),
-            lambda network, name: None,
+            lambda network, name: self.services.find(network, name),
             self._open_door,
             partial(Upstream, [("192.0.2.53", 53)]),
             self.report,
@@ -127,6 +129,19 @@ class ImaginedHost:
             self.surroundings,
             now_ms=self.clock,
         )
+        self.services = Services(
+            self.control,
+            self.store,
+            self.networks,
+            self.addresses,
+            self.names,
+            self.forwarding,
+            now_ms=self.clock,
+            random=Random(f"{number} {seed}"),
+        )
+        self.services.watchers.append(self.resolvers.renew)
+        self.resolvers.arrivals.append(self.services.arrived)
+        self.health = HealthChecks(self.names, self.registry, self.services, self.resolvers)
         self.watch = MemoryWatch()
         plumbing = Plumbing(self.networks, self.registry, self.host, self.watch)
         self.recoverer = Recoverer(self.table, self.addresses, self.registry, plumbing)
@@ -150,6 +165,7 @@ class ImaginedHost:
         self.names.follow_members()
         await self.pools.load()
         await self.networks.load()
+        await self.services.load()
         await self.sandboxes.load()
         self._answering = asyncio.create_task(self.pools.run(self.report))
         await self.recoverer.load(self.report)

@@ -10,6 +10,7 @@ from tests.helpers.hosts import ImaginedHost
 from vxnet.api.client import Client
 from vxnet.api.routes import Routes
 from vxnet.api.server import ApiServer
+from vxnet.api.service_routes import ServiceRoutes
 from vxnet.api.views import Identity, Views
 from vxnet.control.gossip import GossipControl
 from vxnet.control.history import History
@@ -59,12 +60,15 @@ class ServedHost(ImaginedHost):
             path_mtus=dict,
             past=self.history,
             resolvers=self.resolvers,
+            services=self.services,
         )
         gossip = GossipControl(name=name, vtep=self.control.vtep, state_file=socket)
         rotation = Rotation(gossip, None)
         foreign = ForeignPeers(self.networks, self.forwarding, self.store, self.control.vtep)
         parts = self.networks, self.endpoints, self.sandboxes, self.addresses, rotation, foreign
-        self.server = ApiServer(socket, Routes(self.views, *parts).all())
+        services = ServiceRoutes(self.views, self.services, self.health)
+        routes = (*Routes(self.views, *parts).all(), *services.all())
+        self.server = ApiServer(socket, routes)
 
     async def ask(self, question: Callable[[Client], T]) -> T:
         return await asyncio.to_thread(lambda: question(Client(str(self.socket), 20.0)))

@@ -13,6 +13,7 @@ from vxnet.api.model import (
     AttachBody,
     DetachBody,
     DnsView,
+    DrainBody,
     DriverView,
     EndpointBody,
     EndpointView,
@@ -33,6 +34,8 @@ from vxnet.api.model import (
     ReclaimView,
     SandboxBody,
     SandboxView,
+    ServiceBody,
+    ServiceView,
     StatsView,
     StatusView,
     VerifyView,
@@ -84,6 +87,21 @@ class Client:
 
     def dns(self, name: str, network: str) -> DnsView:
         return self._ask("GET", f"/v1/dns/{quote(name, '')}" + _query(network), DnsView)
+
+    def services(self) -> list[ServiceView]:
+        return self._ask("GET", "/v1/services", list[ServiceView])
+
+    def create_service(self, body: ServiceBody) -> ServiceView:
+        return self._ask("POST", "/v1/services", ServiceView, body)
+
+    def service(self, name: str) -> ServiceView:
+        return self._ask("GET", f"/v1/services/{quote(name, '')}", ServiceView)
+
+    def remove_service(self, name: str) -> ServiceView:
+        return self._ask("DELETE", f"/v1/services/{quote(name, '')}", ServiceView)
+
+    def drain(self, name: str, body: DrainBody) -> ServiceView:
+        return self._ask("POST", f"/v1/services/{quote(name, '')}/drain", ServiceView, body)
 
     def networks(self) -> list[NetworkView]:
         return self._ask("GET", "/v1/networks", list[NetworkView])

@@ -7,6 +7,7 @@ __all__ = [
     "CountersView",
     "DetachBody",
     "DnsView",
+    "DrainBody",
     "DriverView",
     "EndpointBody",
     "EndpointView",
@@ -28,6 +29,9 @@ __all__ = [
     "ReclaimView",
     "SandboxBody",
     "SandboxView",
+    "ServiceBody",
+    "ServiceMemberView",
+    "ServiceView",
     "StatsView",
     "StatusView",
     "SubnetView",
@@ -84,6 +88,8 @@ class EndpointBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Like `8080:80/tcp`: a port of the host and the endpoint's."""
     priority: int = 0
     aliases: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    """What it is a member of, whether that is there yet or not."""
 
 
 class JoinBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -239,6 +245,50 @@ class EndpointView(Struct, frozen=True):
     published: tuple[str, ...] = ()
     priority: int = 0
     aliases: tuple[str, ...] = ()
+
+
+class ServiceBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Make this service."""
+
+    name: str
+    network: str
+    vip: str = "auto"
+    """`auto`, `none`, or addresses with commas between."""
+    ports: tuple[str, ...] = ()
+    """Like `80:8080/tcp`: the service's and the members'."""
+    health: str = "none"
+    prefer_local: bool = False
+
+
+class DrainBody(Struct, frozen=True, forbid_unknown_fields=True):
+    """Give a member no new flows, or again."""
+
+    endpoint: str
+    wanted: bool = True
+
+
+class ServiceMemberView(Struct, frozen=True):
+    """A member of a service."""
+
+    endpoint: str
+    host: str
+    addresses: tuple[str, ...]
+    serving: str
+    flows: int
+    """From clients of this host."""
+
+
+class ServiceView(Struct, frozen=True):
+    """A service."""
+
+    name: str
+    network: str
+    vips: tuple[str, ...]
+    ports: tuple[str, ...]
+    health: str
+    prefer_local: bool
+    created_ms: int
+    members: tuple[ServiceMemberView, ...]
 
 
 class DnsView(Struct, frozen=True):

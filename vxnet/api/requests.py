@@ -46,6 +46,7 @@ def endpoint_request(body: EndpointBody) -> EndpointRequest:
         published=tuple(_published(text) for text in body.publish),
         priority=body.priority,
         aliases=body.aliases,
+        services=body.services,
     )
 
 

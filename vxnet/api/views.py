@@ -41,6 +41,7 @@ from vxnet.networks import Networks
 from vxnet.probe.channel import PORT as PROBE_PORT
 from vxnet.resolvers import Resolvers
 from vxnet.sandboxes import Sandboxes
+from vxnet.services import Services
 from vxnet.switch.actions import PortId
 from vxnet.wire.addr import PROBE_VNI, Vni, Vtep, format_ip, format_mac, parse_ip, parse_mac
 
@@ -85,6 +86,7 @@ class Views:
     past: History
     path_mtus: Callable[[], dict[Vtep, int]]
     resolvers: Resolvers
+    services: Services
 
     def status(self) -> StatusView:
         """The host at a glance."""

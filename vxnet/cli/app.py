@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 import vxnet
-from vxnet.cli import endpoint, ipam, keys, network, sandbox, show
+from vxnet.cli import endpoint, ipam, keys, network, sandbox, service, show
 from vxnet.cli.capture import capture
 from vxnet.cli.daemon import daemon
 from vxnet.cli.demo import demo
@@ -42,6 +42,7 @@ app.command()(sim)
 app.add_typer(network.app, name="network")
 app.add_typer(endpoint.app, name="endpoint")
 app.add_typer(sandbox.app, name="sandbox")
+app.add_typer(service.app, name="service")
 app.add_typer(ipam.app, name="ipam")
 app.add_typer(keys.app, name="keys")
 app.command("exec", context_settings={"ignore_unknown_options": True})(sandbox.execute)

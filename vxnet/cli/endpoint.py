@@ -12,6 +12,7 @@ from vxnet.cli.options import (
     Ips,
     Json,
     MacText,
+    Memberships,
     NetnsName,
     NetworkFilter,
     Pid,
@@ -51,6 +52,7 @@ def attach(
     mac: MacText = "",
     name: Name = "",
     alias: Aliases = None,
+    service: Memberships = None,
     publish: Publish = None,
     priority: Priority = 0,
     socket: Socket = DEFAULT_SOCKET,
@@ -76,6 +78,7 @@ def attach(
         publish=tuple(publish or ()),
         priority=priority,
         aliases=tuple(alias or ()),
+        services=tuple(service or ()),
     )
     join = join_body(netns, pid, path, ifname, tap)
     _show(connect(socket).attach(AttachBody(endpoint, join)), json)
@@ -94,6 +97,7 @@ def create(
     network: Network,
     name: Name = "",
     alias: Aliases = None,
+    service: Memberships = None,
     ip: Ips = None,
     mac: MacText = "",
     publish: Publish = None,
@@ -113,6 +117,7 @@ def create(
         publish=tuple(publish or ()),
         priority=priority,
         aliases=tuple(alias or ()),
+        services=tuple(service or ()),
     )
     _show(connect(socket).create_endpoint(body), json)
 

@@ -13,6 +13,7 @@ __all__ = [
     "Ips",
     "Json",
     "MacText",
+    "Memberships",
     "NetnsName",
     "NetworkFilter",
     "Pid",
@@ -59,6 +60,10 @@ Publish = Annotated[
 Aliases = Annotated[
     list[str] | None,
     typer.Option("--alias", help="What else it is called in the network; may be given again."),
+]
+Memberships = Annotated[
+    list[str] | None,
+    typer.Option("--service", help="A service it is a member of; may be given again."),
 ]
 Priority = Annotated[
     int, typer.Option("--priority", help="The highest of a sandbox's endpoints is its way out.")

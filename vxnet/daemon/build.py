@@ -15,8 +15,9 @@ from random import SystemRandom
 from vxnet.addresses import Addresses
 from vxnet.api.routes import Routes
 from vxnet.api.server import ApiServer
+from vxnet.api.service_routes import ServiceRoutes
 from vxnet.api.views import Identity, Views
-from vxnet.cnm.model import Network, NetworkId, Subnet
+from vxnet.cnm.model import Subnet
 from vxnet.config import NetworkSettings, Settings, parse_host_port
 from vxnet.control.address import from_socket
 from vxnet.control.gossip import GossipControl
@@ -29,7 +30,7 @@ from vxnet.daemon.handover import PRESUMED_S, Handover, Inheritance
 from vxnet.daemon.journal import Journal
 from vxnet.daemon.lock import lock
 from vxnet.daemon.lookout import Lookout
-from vxnet.daemon.naming import build_resolvers
+from vxnet.daemon.naming import Naming, build_naming, build_resolvers
 from vxnet.datapath.base import Datapath, DatapathSettings, Peer
 from vxnet.datapath.select import select
 from vxnet.docker.driver import DockerDriver
@@ -73,8 +74,6 @@ from vxnet.plumbing import Plumbing
 from vxnet.pools import Pools
 from vxnet.recovery import Recoverer
 from vxnet.registry import Registry
-from vxnet.resolvers import Resolvers
-from vxnet.resolvfiles import ResolvFiles
 from vxnet.sandboxes import Sandboxes
 from vxnet.surroundings import Surroundings
 from vxnet.underlay.udp import UdpSettings
@@ -103,8 +102,7 @@ class Daemon:
     pools: Pools
     steward: Steward | None
     handover: Handover
-    resolvers: Resolvers
-    resolv_files: ResolvFiles
+    naming: Naming
     surroundings: Surroundings
     paths: Paths
     journal: Journal
@@ -171,10 +169,15 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     registry = Registry(store)
     names = NameService(control, registry)
 
-    def find_network(network: NetworkId) -> Network | None:
-        return table.by_id(network)
-
-    resolvers = build_resolvers(settings, names, registry, forwarding, find_network, _report)
+    resolvers = build_resolvers(
+        settings,
+        names,
+        registry,
+        forwarding,
+        lambda network: table.by_id(network),
+        lambda network, name: naming.services.find(network, name),
+        _report,
+    )
     mtu_max = underlay.mtu - OUTER_BYTES[len(vtep.ip)] - HEADER_BYTES
     overlay = OverlayDriver(
         forwarding,
@@ -205,7 +208,8 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     surroundings = Surroundings(control, host)
     networks = Networks(table, control, forwarding, addresses, surroundings, now_ms=_now_ms)
     foreign = ForeignPeers(networks, forwarding, store, vtep)
-    resolv_files = ResolvFiles(registry, find_network if settings.dns.enabled else lambda _: None)
+    tellers = (control, store, networks, addresses, registry, names, resolvers, forwarding)
+    naming = build_naming(settings, *tellers, _now_ms, random)
     watch = NetlinkWatch()
     plumbing = Plumbing(networks, registry, host, watch)
     recoverer = Recoverer(table, addresses, registry, plumbing)
@@ -241,21 +245,21 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
             "bad_network_records": convergence.bad_records,
             "bad_address_rows": pools.bad_rows,
             "devices_restored": guard.restored,
-            "bad_name_rows": names.bad_rows,
-            "refused_name_rows": names.refused_rows,
-            **resolvers.counts(),
+            **naming.counters(),
         },
         clock=loop.time,
         now_ms=_now_ms,
         past=history,
         resolvers=resolvers,
+        services=naming.services,
         path_mtus=paths.mtus,
     )
-    routes = Routes(
-        views, networks, endpoints, sandboxes, addresses, Rotation(control, key_file), foreign
-    )
+    rotation = Rotation(control, key_file)
+    routes = Routes(views, networks, endpoints, sandboxes, addresses, rotation, foreign)
+    service_routes = ServiceRoutes(views, naming.services, naming.health)
     lookout = Lookout(settings, views, control, journal, networks, endpoints, mtu_max)
-    api = ApiServer(Path(settings.node.socket), (*routes.all(), *lookout.routes()))
+    every = (*routes.all(), *service_routes.all(), *lookout.routes())
+    api = ApiServer(Path(settings.node.socket), every)
 
     if not keys:
         _log.warning("gossip is not encrypted", {"mend": "set gossip.key_file"})
@@ -270,13 +274,14 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     lookout.open(stack)
     await pools.load()
     await networks.load()
+    await naming.services.load()
     await foreign.load()
     await _ensure_networks(settings, networks, foreign)
     stack.callback(resolvers.close)
     # Docker's containers have no other device, so theirs stay for the next daemon.
     keep_devices = settings.node.keep_devices or settings.docker.enabled
     stack.push_async_callback(lambda: overlay.close(keep_devices=keep_devices or handover.asked))
-    stack.push_async_callback(resolv_files.close, _report)
+    stack.push_async_callback(naming.files.close, _report)
     stack.callback(watch.close)
     await watch.start()
     await sandboxes.load()
@@ -315,8 +320,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         pools,
         steward,
         handover,
-        resolvers,
-        resolv_files,
+        naming,
         surroundings,
         paths,
         journal,

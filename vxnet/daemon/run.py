@@ -65,7 +65,7 @@ async def _serve(path: Path, settings: Settings) -> None:
                 tasks.create_task(_tend(daemon)),
                 tasks.create_task(_look_around(daemon)),
                 tasks.create_task(_find_paths(daemon)),
-                tasks.create_task(daemon.resolv_files.run(_report)),
+                *(tasks.create_task(work) for work in daemon.naming.work(_report)),
                 tasks.create_task(_reload(path, settings, daemon, reload)),
             ]
             if daemon.steward is not None:
@@ -111,7 +111,7 @@ async def _tend(daemon: Daemon) -> None:
         if second % STRANGERS_EVERY == 0:
             daemon.journal.meet(daemon.datapath.stats().strangers)
         await daemon.recoverer.tend(_report)
-        await daemon.resolvers.tend()
+        await daemon.naming.resolvers.tend()
         try:
             if await daemon.bridge.restore():
                 _log.warning("somebody changed our packet filter rules; they are back")

@@ -14,15 +14,19 @@ from vxnet.switch.actions import Action, DropReason, PortId, SwitchEvent
 from vxnet.switch.model import (
     Change,
     FdbRow,
+    Member,
     Peer,
     Port,
     RemoveEntry,
     Segment,
+    Service,
+    ServicePort,
     SetEntry,
     SetPeers,
+    SetServices,
 )
 from vxnet.underlay.udp import UdpSettings
-from vxnet.wire.addr import Ip, Vni, Vtep
+from vxnet.wire.addr import Ip, Mac, Vni, Vtep
 
 __all__ = [
     "Change",
@@ -31,12 +35,16 @@ __all__ = [
     "DatapathSettings",
     "FdbRow",
     "Listener",
+    "Member",
     "Peer",
     "Port",
     "RemoveEntry",
     "Segment",
+    "Service",
+    "ServicePort",
     "SetEntry",
     "SetPeers",
+    "SetServices",
     "Stats",
 ]
 
@@ -136,6 +144,10 @@ class Datapath(Protocol):
         """What the way to a VTEP carries: octets of the longest inner frame; None: no less than
         the network's MTU. It stands until it is set again.
         """
+        ...
+
+    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
+        """How many flows to these addresses of services each member has."""
         ...
 
     def fdb(self) -> list[FdbRow]:

@@ -7,10 +7,10 @@ import numpy as np
 from vxnet.datapath.ledger import Ledger, add_drops
 from vxnet.datapath.ports import NO_LIMIT, Ports
 from vxnet.datapath.sight import End, Recorder, Verb
-from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Flood
+from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Flood, Rewrite, Send
 from vxnet.switch.forward import Switch
 from vxnet.underlay.base import Burst, Underlay
-from vxnet.wire import ecn, mss, virtio, vxlan
+from vxnet.wire import ecn, ip, mss, rewrite, virtio, vxlan
 from vxnet.wire.addr import Ip, Vni, Vtep
 from vxnet.wire.checksum import Octets
 from vxnet.wire.coalesce import Run, join, runs
@@ -116,6 +116,8 @@ class Inbound:
             action: Action = _ECN_CONGESTED
         else:
             action = self._switch.from_underlay(vni, burst.source, frame, now, reserved)
+        if isinstance(action, Rewrite):
+            frame, action = _rewrite(frame, action, is_partial=False)
         if mss.may_be_syn(frame):
             self._clamp(frame, vni, burst.source)
         reason = self._act(action, vni, burst.source, (virtio.PLAIN, frame), 1, len(frame))
@@ -147,7 +149,10 @@ class Inbound:
         parts: Sequence[memoryview] = ()
         if not isinstance(action, Drop):
             used = join(rows, last, _PREFIX_BYTES, run, self._joined)
-            parts = (self._joined_view[:used],)
+            joined = self._joined_view[:used]
+            parts = (joined,)
+            if isinstance(action, Rewrite):
+                _, action = _rewrite(joined[virtio.HEADER_BYTES :], action, is_partial=True)
         reason = self._act(action, vni, burst.source, parts, run.frames, octets)
         if self._recorder.on:
             # What is dropped was never joined, so its first frame stands for it.
@@ -225,3 +230,16 @@ class Inbound:
             else:
                 counters.delivered += frames
         return reason
+
+
+def _rewrite(
+    frame: memoryview, action: Rewrite, *, is_partial: bool
+) -> tuple[memoryview, Deliver | Send]:
+    """The frame as it shall be, and where it goes."""
+    if isinstance(action.change, bytes):
+        return memoryview(action.change), action.then
+    packet = ip.locate(frame)
+    assert packet is not None
+    change, has_ports = action.change, action.has_ports
+    rewrite.apply(change, frame, packet, is_partial=is_partial, has_ports=has_ports)
+    return frame, action.then

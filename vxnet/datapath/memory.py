@@ -9,15 +9,17 @@ from vxnet.datapath.base import (
     Port,
     RemoveEntry,
     Segment,
+    Service,
     SetEntry,
     SetPeers,
+    SetServices,
     Stats,
 )
 from vxnet.datapath.sight import Watcher
 from vxnet.errors import StateError
 from vxnet.link.base import Link
 from vxnet.switch.actions import Action, Drop, DropReason, PortId, SwitchEvent
-from vxnet.wire.addr import Mac, Vni, Vtep
+from vxnet.wire.addr import Ip, Mac, Vni, Vtep
 
 __all__ = ["MemoryDatapath"]
 
@@ -32,6 +34,7 @@ class MemoryDatapath:
         self.ports: dict[PortId, tuple[Port, Link]] = {}
         self.entries: dict[tuple[Vni, Mac], SetEntry] = {}
         self.peers: dict[Vni, SetPeers] = {}
+        self.services: dict[Vni, tuple[Service, ...]] = {}
         self.paths: dict[Vtep, int | None] = {}
         self.watcher: Watcher | None = None
         self.injected: list[tuple[PortId, bytes]] = []
@@ -76,9 +79,14 @@ class MemoryDatapath:
                     self.entries.pop((vni, mac), None)
                 case SetPeers(vni):
                     self.peers[vni] = change
+                case SetServices(vni, services):
+                    self.services[vni] = services
 
     def set_path(self, vtep: Vtep, frame_max_bytes: int | None) -> None:
         self.paths[vtep] = frame_max_bytes
+
+    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
+        return {}
 
     def fdb(self) -> list[FdbRow]:
         remote = [

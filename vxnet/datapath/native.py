@@ -29,12 +29,24 @@ from vxnet.datapath.sight import Watcher
 from vxnet.datapath.sighting import sight_of
 from vxnet.errors import HostError
 from vxnet.link.base import Link
-from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Flood, PortId, Reply, Send
+from vxnet.switch.actions import (
+    Action,
+    Deliver,
+    Drop,
+    DropReason,
+    Flood,
+    PortId,
+    Reply,
+    Rewrite,
+    Send,
+)
 from vxnet.switch.forward import Switch
 from vxnet.switch.places import Source
 from vxnet.underlay.udp import explain, source_ports
 from vxnet.wire import ecn, ethernet
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
+from vxnet.wire.ip import locate
+from vxnet.wire.rewrite import Edit, apply
 
 __all__ = ["NativeDatapath"]
 
@@ -45,7 +57,7 @@ _WORKERS_MAX = 4
 _SIGHTS_MAX = 256  # told at a time to who captures
 _SPARE_PORTS = 100  # tried where somebody else has one
 
-_DROP, _DELIVER, _SEND, _FLOOD, _REPLY = range(5)  # the engine's verbs
+_DROP, _DELIVER, _SEND, _FLOOD, _REPLY, _REPLACE = range(6)  # the engine's verbs
 
 _ENTRY = Struct("=I6sIH").pack  # VNI, MAC, number of a port or VTEP, flags
 _GONE, _IS_VTEP, _AGES = 1, 2, 4
@@ -75,6 +87,7 @@ class NativeDatapath:
         self._vteps: dict[Vtep, int] = {}  # the engine's numbers for them
         self._paths: dict[Vtep, int] = {}  # how long a frame to each may be, where that is known
         self._blocked: set[PortId] = set()
+        self._services: dict[Vni, tuple[frozenset[bytes], frozenset[bytes]]] = {}
         self._listeners: list[Listener] = []
         self._engine: Engine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -199,6 +212,10 @@ class NativeDatapath:
         if self._engine is not None and vtep in self._vteps:
             self._enter_path(vtep)
 
+    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
+        """How many flows to these addresses of services each member has."""
+        return self._switch.flows.count(vni, vips)
+
     def fdb(self) -> list[FdbRow]:
         """The forwarding table as it is."""
         self._refresh()
@@ -268,7 +285,9 @@ class NativeDatapath:
                 action = self._switch.from_link(PortId(port_id), frame, now)
             else:
                 action = self._switch.from_underlay(Vni(vni), Ip(ip), frame, now, reserved)
-            decisions.append(self._verdict(action))
+            decisions.append(
+                self._verdict(action, frame, is_partial=reserved and port_id is not None)
+            )
         self._follow()  # before the frames go on, so that their answers find what was learned
         engine.settle(decisions)
         self._tell()
@@ -283,9 +302,15 @@ class NativeDatapath:
                 return Reply(answer)
         return Drop(DropReason.TOO_BIG)
 
-    def _verdict(self, action: Action) -> tuple[int, object]:
-        """A decision as the engine takes it."""
+    def _verdict(
+        self, action: Action, frame: bytes, *, is_partial: bool = False
+    ) -> tuple[int, object]:
+        """A decision about a frame, as the engine takes it."""
         match action:
+            case Rewrite(change, then, has_ports):
+                if not isinstance(change, bytes):
+                    change = _rewritten(frame, change, is_partial=is_partial, has_ports=has_ports)
+                return _REPLACE, (change, *self._verdict(then, change))
             case Drop(reason):
                 return _DROP, _REASON_NUMBERS[reason]
             case Deliver(port_id):
@@ -403,10 +428,20 @@ class NativeDatapath:
             entries += _ENTRY(vni, mac, number, flags)
         if entries:
             engine.program(bytes(entries))
+        self._follow_services(engine)
         blocked = self._switch.blocked()
         for port_id in blocked ^ self._blocked:
             engine.block_port(port_id, port_id in blocked)
         self._blocked = blocked
+
+    def _follow_services(self, engine: Engine) -> None:
+        """Frames for services come to the switch, and those of whoever answers for them here."""
+        for vni, services, servers in self._switch.services():
+            if self._services.get(vni) != (services, servers):
+                self._services[vni] = (services, servers)
+                engine.set_services(vni, list(services), list(servers))
+        for port_id, frame in self._switch.resets():
+            engine.give(port_id, frame)
 
     def _target(self, action: Deliver | Send) -> tuple[int, int]:
         """A place as the engine's table has it: a number, and what it is the number of."""
@@ -442,3 +477,12 @@ def _counters(row: tuple[int, int, int, int, int, int, list[int], int, int]) -> 
 def _drops(counts: Sequence[int]) -> dict[DropReason, int]:
     """Those that were counted, by their reasons."""
     return {reason: count for reason, count in zip(_REASONS, counts, strict=True) if count}
+
+
+def _rewritten(frame: bytes, edit: Edit, *, is_partial: bool, has_ports: bool) -> bytes:
+    """The frame as it shall be."""
+    room = bytearray(frame)
+    packet = locate(room)
+    assert packet is not None
+    apply(edit, room, packet, is_partial=is_partial, has_ports=has_ports)
+    return bytes(room)

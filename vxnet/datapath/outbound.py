@@ -11,10 +11,19 @@ from vxnet.datapath.ledger import Ledger, add_drops
 from vxnet.datapath.ports import NO_LIMIT, Attachment, Ports
 from vxnet.datapath.sight import End, Recorder, Verb
 from vxnet.errors import WireError
-from vxnet.switch.actions import Deliver, Drop, DropReason, Flood, PortId, Reply, Send
+from vxnet.switch.actions import (
+    Deliver,
+    Drop,
+    DropReason,
+    Flood,
+    PortId,
+    Reply,
+    Rewrite,
+    Send,
+)
 from vxnet.switch.forward import Switch
 from vxnet.underlay.base import BURST_BYTES, BURST_DATAGRAMS, Refusal, Underlay
-from vxnet.wire import checksum, ethernet, mss, virtio, vxlan
+from vxnet.wire import checksum, ethernet, ip, mss, rewrite, virtio, vxlan
 from vxnet.wire.addr import Vtep
 from vxnet.wire.ecn import outer_tos
 from vxnet.wire.ethernet import Buffer
@@ -117,7 +126,10 @@ class Outbound:
         counters = attachment.counters
         counters.received += 1
         counters.received_bytes += len(frame)
-        match self._switch.from_link(attachment.port.id, frame, now):
+        action = self._switch.from_link(attachment.port.id, frame, now)
+        if isinstance(action, Rewrite):
+            datagram, frame, action = self._rewrite(datagram, frame, action)
+        match action:
             case Send(to):
                 reason = self._make_ready(attachment, datagram, frame, to)
                 if reason is None:
@@ -140,6 +152,20 @@ class Outbound:
                 self._reply(attachment, answer, frame, 1)
             case Drop(reason):
                 self._drop(attachment, frame, reason, 1)
+
+    def _rewrite(
+        self, datagram: memoryview, frame: memoryview, action: Rewrite
+    ) -> tuple[memoryview, memoryview, Deliver | Send]:
+        """The frame as it shall be, behind its room again, and where it goes."""
+        if isinstance(action.change, bytes):
+            datagram = memoryview(bytearray(_PREFIX_BYTES) + action.change)
+            return datagram, datagram[_PREFIX_BYTES:], action.then
+        packet = ip.locate(frame)
+        assert packet is not None
+        is_partial = bool(self._vnet[_FLAGS_AT] & _NEEDS_CHECKSUM)
+        change, has_ports = action.change, action.has_ports
+        rewrite.apply(change, frame, packet, is_partial=is_partial, has_ports=has_ports)
+        return datagram, frame, action.then
 
     def _make_ready(
         self, attachment: Attachment, datagram: memoryview, frame: memoryview, to: Vtep
@@ -225,7 +251,10 @@ class Outbound:
         frames, octets = planned.frames, planned.octets
         counters.received += frames
         counters.received_bytes += octets
-        match self._switch.from_link(attachment.port.id, frame, now):
+        action = self._switch.from_link(attachment.port.id, frame, now)
+        if isinstance(action, Rewrite):
+            _, frame, action = self._rewrite(frame, frame, action)
+        match action:
             case Send(to):
                 reason = self._send_super(attachment, (to,), frame, planned, flooded=False)
                 if reason is not None:

@@ -30,7 +30,8 @@ from vxnet.switch.actions import Action, PortId
 from vxnet.switch.forward import Switch
 from vxnet.underlay.base import Underlay
 from vxnet.underlay.udp import UdpUnderlay
-from vxnet.wire.addr import Ip, Vni, Vtep
+from vxnet.wire import virtio
+from vxnet.wire.addr import Ip, Mac, Vni, Vtep
 
 __all__ = ["PureDatapath"]
 
@@ -148,6 +149,8 @@ class PureDatapath:
     def program(self, changes: Sequence[Change]) -> None:
         """Apply what the control plane says, in order. Unknown VNIs are ignored."""
         self._switch.program(changes)
+        for port_id, frame in self._switch.resets():
+            self._ports.deliver(port_id, (virtio.PLAIN, frame), 1, len(frame))
         for change in changes:
             if isinstance(change, SetPeers) and change.vni in self._segments:
                 self._set_peers(change.vni, tuple(peer.vtep for peer in change.peers))
@@ -159,6 +162,10 @@ class PureDatapath:
             self._paths.pop(vtep, None)
         else:
             self._paths[vtep] = frame_max_bytes
+
+    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
+        """How many flows to these addresses of services each member has."""
+        return self._switch.flows.count(vni, vips)
 
     def fdb(self) -> list[FdbRow]:
         """The forwarding table as it is."""

@@ -69,6 +69,10 @@ class Directory:
             self._live = owners
             self.version += 1
 
+    def is_live(self, owner: int) -> bool:
+        """Whether a host is up, as far as was said."""
+        return owner in self._live
+
     def named(self, network: NetworkId, name: str) -> list[Named]:
         """The endpoints that have a name or an alias, in an order that all hosts share."""
         return self._found((network, _NAME, name.lower()))

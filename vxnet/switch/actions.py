@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import NewType
 
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
+from vxnet.wire.rewrite import Edit
 
 __all__ = [
     "Action",
@@ -19,6 +20,7 @@ __all__ = [
     "Moved",
     "PortId",
     "Reply",
+    "Rewrite",
     "Send",
     "Stranger",
     "SwitchEvent",
@@ -51,6 +53,9 @@ class DropReason(StrEnum):
     NO_RECEIVER = "no_receiver"  # flooded, and nobody else has this network
     SPLIT_HORIZON = "split_horizon"  # from a tunnel, its destination is behind a tunnel
     PORT_UNKNOWN = "port_unknown"
+    SERVICE_CLOSED = "service_closed"  # to a service's address, but none of its ports or flows
+    SERVICE_EMPTY = "service_empty"  # no member could take it
+    SERVICE_FRAGMENT = "service_fragment"  # the first of its packet's fragments was not seen
     RATE_LIMITED = "rate_limited"
     # the way out
     TOO_BIG = "too_big"
@@ -96,7 +101,20 @@ class Drop:
     reason: DropReason
 
 
-Action = Deliver | Send | Flood | Reply | Drop
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    """Changed first, and then to one port or host.
+
+    An `Edit` changes addresses and ports where they are; octets are the whole frame as it shall be.
+    Without `has_ports` there are only addresses to change.
+    """
+
+    change: Edit | bytes
+    then: Deliver | Send
+    has_ports: bool = True
+
+
+Action = Deliver | Send | Flood | Reply | Drop | Rewrite
 
 
 @dataclass(frozen=True, slots=True)

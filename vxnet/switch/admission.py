@@ -132,11 +132,13 @@ class Admission:
             question is None
             or wanted is None
             or notice.is_tagged  # the addresses inside tags are not this network's
-            or not destination[0] & 1  # asked of the owner itself, to see if it lives
-            or not self.segment.suppress_neighbours
         ):
             return None
         owner = self.neighbours.find(wanted)
+        if owner is not None and owner.source is Source.SERVICE:
+            return Reply(answer(question, Mac(source), owner))  # nobody else would
+        if not self.segment.suppress_neighbours or not destination[0] & 1:
+            return None  # asked of the owner itself, to see if it lives
         if owner is None or owner.mac in (source, mac) or owner.action is local.action:
             return None
         if question.is_probe and not self.neighbours.is_fixed(wanted):

@@ -9,10 +9,20 @@ from struct import error
 
 from vxnet.errors import StateError, WireError
 from vxnet.switch import neighbours
-from vxnet.switch.actions import Action, Drop, DropReason, PortId, SwitchEvent
+from vxnet.switch.actions import Action, Deliver, Drop, DropReason, PortId, Rewrite, SwitchEvent
+from vxnet.switch.flows import Flows
 from vxnet.switch.journal import Journal
 from vxnet.switch.limits import Limits
-from vxnet.switch.model import Change, FdbRow, Port, RemoveEntry, Segment, SetEntry, SetPeers
+from vxnet.switch.model import (
+    Change,
+    FdbRow,
+    Port,
+    RemoveEntry,
+    Segment,
+    SetEntry,
+    SetPeers,
+    SetServices,
+)
 from vxnet.switch.neighbours import MAY_BE_ND
 from vxnet.switch.places import LocalPort, RemotePeer, Station
 from vxnet.switch.segment import Domain
@@ -50,6 +60,9 @@ class Switch:
         self._domains: dict[Vni, Domain] = {}
         self._ports: dict[PortId, LocalPort] = {}
         self._is_watched = False
+        self._resets: list[tuple[PortId, bytes]] = []
+        self.flows = Flows()
+        """Those that go through services."""
 
     # Frames
 
@@ -77,8 +90,19 @@ class Switch:
             verdict = _inspect(domain, local, frame, destination, source, ethertype, now)
             if verdict is not None:
                 return verdict
+        balancer = local.balancer
+        if source in balancer.members:
+            served = balancer.homeward(source, frame, now)
+            if served is not None:
+                change, client, has_ports = served
+                target = stations.get(client)
+                if target is not None:
+                    return Rewrite(change, target.action, has_ports)
         target = stations.get(destination)
         if target is None:
+            action = balancer.outward(local, destination, frame, now)
+            if action is not None:
+                return action
             domain = self._domains[local.port.vni]
             return domain.flooding.outward(local, destination, ethertype, frame, now)
         if target.place is local:
@@ -120,6 +144,13 @@ class Switch:
                 return _VLAN_TAGGED
             if remote.learning:
                 _listen(domain, remote, frame, source, now)
+        if source in domain.balancer.members:
+            served = domain.balancer.homeward(source, frame, now)
+            if served is not None:
+                change, client, has_ports = served
+                target = stations.get(client)
+                if target is not None and isinstance(target.action, Deliver):
+                    return Rewrite(change, target.action, has_ports)
         target = stations.get(destination)
         if target is None:
             return domain.flooding.inward(remote, destination, ethertype, frame, now)
@@ -131,7 +162,7 @@ class Switch:
         """Add a network, or change its settings."""
         domain = self._domains.get(segment.vni)
         if domain is None:
-            domain = Domain(segment, self._limits, self._journal)
+            domain = Domain(segment, self._limits, self._journal, self.flows)
             domain.fdb.changed = set() if self._is_watched else None
             self._domains[segment.vni] = domain
         else:
@@ -146,6 +177,7 @@ class Switch:
             raise StateError(
                 f"network {vni} still has {len(domain.ports)} ports; remove them before it"
             )
+        domain.set_services(())
         del self._domains[vni]
 
     def add_port(self, port: Port) -> None:
@@ -176,6 +208,8 @@ class Switch:
                     domain.remove_entry(mac)
                 case SetPeers(_, peers):
                     domain.set_peers(peers)
+                case SetServices(_, services):
+                    self._resets += domain.set_services(services)
 
     # What happened
 
@@ -183,6 +217,17 @@ class Switch:
         """Forget the stations that were silent for too long. To be called about once a second."""
         for domain in self._domains.values():
             domain.expire(now)
+        self.flows.expire(now)
+
+    def services(self) -> Iterator[tuple[Vni, frozenset[bytes], frozenset[bytes]]]:
+        """Of each network the MACs of services, and of the members that flows here go to."""
+        for vni, domain in self._domains.items():
+            yield vni, frozenset(domain.balancer.by_mac), self.flows.members(vni)
+
+    def resets(self) -> list[tuple[PortId, bytes]]:
+        """Frames of our own that ports are to get, since the last call."""
+        resets, self._resets = self._resets, []
+        return resets
 
     def events(self) -> list[SwitchEvent]:
         """What was seen since the last call. To be called often: until then it is kept, and when

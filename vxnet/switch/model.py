@@ -8,12 +8,16 @@ from vxnet.wire.addr import Ip, Mac, Vni, Vtep
 __all__ = [
     "Change",
     "FdbRow",
+    "Member",
     "Peer",
     "Port",
     "RemoveEntry",
     "Segment",
+    "Service",
+    "ServicePort",
     "SetEntry",
     "SetPeers",
+    "SetServices",
 ]
 
 
@@ -87,7 +91,50 @@ class SetPeers:
     peers: tuple[Peer, ...]
 
 
-Change = SetEntry | RemoveEntry | SetPeers
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A station that serves, at this address. One that takes nothing new keeps what it has."""
+
+    mac: Mac
+    ip: Ip
+    takes_new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    """A port of a service (of TCP or UDP, by number), and the members' port behind it."""
+
+    protocol: int
+    port: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """An address of many: who asks for it is answered with `mac`, by the host it is on.
+
+    `slots` are indices of `members`, as octets of an array of "H": whose a flow is that hashes
+    there (`maglev.table`).
+    """
+
+    vni: Vni
+    mac: Mac
+    ip: Ip
+    ports: tuple[ServicePort, ...]
+    members: tuple[Member, ...]
+    slots: bytes
+    prefer_local: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SetServices:
+    """All services of this network now. Flows of a member that is in none of them end."""
+
+    vni: Vni
+    services: tuple[Service, ...]
+
+
+Change = SetEntry | RemoveEntry | SetPeers | SetServices
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from vxnet.switch.model import Port
 from vxnet.wire.addr import Ip, Mac, Vtep
 
 if TYPE_CHECKING:
+    from vxnet.switch.balancer import Balancer
     from vxnet.switch.loops import Flaps
 
 __all__ = ["LocalPort", "Place", "RemotePeer", "Source", "Station"]
@@ -37,13 +38,20 @@ class Place:
 class LocalPort(Place):
     """A port of this host. `stations` is its network's table, or nothing while it is blocked."""
 
-    __slots__ = ("blocked_until", "news", "port", "stations")
+    __slots__ = ("balancer", "blocked_until", "news", "port", "stations")
 
-    def __init__(self, port: Port, stations: "dict[bytes, Station]", limits: Limits) -> None:
+    def __init__(
+        self,
+        port: Port,
+        stations: "dict[bytes, Station]",
+        limits: Limits,
+        balancer: "Balancer",
+    ) -> None:
         flooding = TokenBucket(limits.flooded_per_port_per_s, limits.flooded_per_port_burst)
         super().__init__(Deliver(port.id), limits.learned_per_port_max, flooding)
         self.port = port
         self.stations = stations
+        self.balancer = balancer
         self.news = TokenBucket(limits.news_per_s, limits.news_burst)
         self.blocked_until: float | None = None
 
@@ -66,6 +74,7 @@ class Source(StrEnum):
     CONTROL = "control"
     LOCAL = "local"
     LEARNED = "learned"
+    SERVICE = "service"
 
 
 class Station:

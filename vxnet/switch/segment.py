@@ -3,11 +3,13 @@
 from vxnet.errors import StateError
 from vxnet.switch.actions import Deliver, PortId, Send, Stranger
 from vxnet.switch.admission import Admission
+from vxnet.switch.balancer import Balancer
 from vxnet.switch.bucket import TokenBucket
 from vxnet.switch.flooding import Flooding
+from vxnet.switch.flows import Flows
 from vxnet.switch.journal import Journal
 from vxnet.switch.limits import Limits
-from vxnet.switch.model import FdbRow, Peer, Port, Segment, SetEntry
+from vxnet.switch.model import FdbRow, Peer, Port, Segment, Service, SetEntry
 from vxnet.switch.places import LocalPort, RemotePeer, Source, Station
 from vxnet.wire.addr import Ip, Mac, Vtep, format_mac, is_group
 
@@ -19,14 +21,16 @@ _NO_MAC = bytes(6)
 class Domain:
     """A broadcast domain: frames of one VNI never leave it for another."""
 
-    def __init__(self, segment: Segment, limits: Limits, journal: Journal) -> None:
+    def __init__(self, segment: Segment, limits: Limits, journal: Journal, flows: Flows) -> None:
         self.segment = segment
         self.ports: dict[PortId, LocalPort] = {}
         self.peers: dict[Ip, RemotePeer] = {}
         self.flooding = Flooding(segment, self.ports, self.peers, limits)
         self.admission = Admission(segment, limits, journal, on_block=self.flooding.rewire)
         self.fdb = self.admission.fdb
+        self.balancer = Balancer(segment.vni, flows, self.fdb.stations)
         self._limits = limits
+        self._services: list[Station] = []  # what answers ARP and ND for their addresses
         self._journal = journal
         self._meetings = TokenBucket(limits.strangers_per_s, limits.strangers_per_s)
         self._tunnels: dict[Vtep, RemotePeer] = {}  # to peers, and to where entries point
@@ -50,7 +54,9 @@ class Domain:
                     f"port {port.id} cannot have the MAC {format_mac(port.mac)}: "
                     f"another port of network {port.vni} has it"
                 )
-        local = self.ports[port.id] = LocalPort(port, self.fdb.stations, self._limits)
+        local = self.ports[port.id] = LocalPort(
+            port, self.fdb.stations, self._limits, self.balancer
+        )
         self._assign(local)
         self.flooding.rewire()
         return local
@@ -100,6 +106,17 @@ class Domain:
             if local.port.mac == mac:
                 self._assign(local)
 
+    def set_services(self, services: tuple[Service, ...]) -> list[tuple[PortId, bytes]]:
+        """Replace the services; returns frames for the clients of members that are gone."""
+        for station in self._services:
+            self.admission.neighbours.forget(station)
+        self._services = [
+            _stand_in(service, self._limits) for service in services if service.members
+        ]
+        for station in self._services:
+            self.admission.neighbours.fix(station)
+        return self.balancer.configure(services)
+
     def expire(self, now: float) -> None:
         """Forget what was not heard again for too long, and unblock ports that waited enough."""
         for station in self.fdb.stale(now):
@@ -146,3 +163,11 @@ class Domain:
             station = Station(local.port.mac, local, Source.LOCAL)
             station.ips = local.port.ips
             self.admission.vouch(station)
+
+
+def _stand_in(service: Service, limits: Limits) -> Station:
+    """A station that is in no table of frames: behind it is whoever the balancer chooses."""
+    place = RemotePeer(Vtep(service.ip, 0), limits)
+    station = Station(service.mac, place, Source.SERVICE)
+    station.ips = (service.ip,)
+    return station

@@ -8,12 +8,15 @@ from vxnet.errors import WireError
 from vxnet.wire.ethernet import Buffer
 from vxnet.wire.ip import Packet
 
-__all__ = ["TCP_BYTES", "UDP_BYTES", "Tcp", "TcpFlag", "Udp", "tcp", "udp"]
+__all__ = ["TCP_BYTES", "UDP_BYTES", "UDP_PORTS", "Tcp", "TcpFlag", "Udp", "tcp", "udp"]
 
 TCP_BYTES = 20
 """A header without options."""
 
 UDP_BYTES = 8
+
+UDP_PORTS = Struct("!HH")
+"""What TCP's header begins with too. Hot paths unpack it themselves."""
 
 _TCP = Struct("!HHIIBBH")
 _UDP = Struct("!HHH")
