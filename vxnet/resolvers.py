@@ -45,6 +45,7 @@ class _Desk:
     network: Network
     port: PortId
     door: Door | None = None
+    is_opening: bool = False
     streams: int = 0
 
 
@@ -104,8 +105,9 @@ class Resolvers:
 
     async def tend(self) -> None:
         """Open again what could not be opened."""
-        for desk in [desk for desk in self._desks.values() if desk.door is None]:
-            await self._open(desk)
+        for desk in list(self._desks.values()):
+            if desk.door is None and not desk.is_opening:
+                await self._open(desk)
 
     def close(self) -> None:
         """Answer nobody any more."""
@@ -166,14 +168,17 @@ class Resolvers:
         assert network.vni is not None
         addresses = resolvers_of(network)
         mac = derive_mac(network.id, EndpointId("resolver"))  # the same on every host
+        desk.is_opening = True
         try:
             door = await self._open_door(addresses, mac, network.mtu, DNS_PORT)
         except VxnetError as error:
             self.counters["dns_doors_failed"] += 1
             self._report(error)
             return
-        if self._desks.get(network.vni) is not desk or desk.door is not None:
-            door.close()  # it left meanwhile, or somebody else was sooner
+        finally:
+            desk.is_opening = False
+        if self._desks.get(network.vni) is not desk:  # it left meanwhile
+            door.close()
             door.link.close()
             return
         desk.door = door
