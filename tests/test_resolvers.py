@@ -23,11 +23,13 @@ class SlowHost(ImaginedHost):
         self.may_open = asyncio.Event()
         self.refused: HostError | None = None
         self.asked = 0
+        self.was_asked = asyncio.Event()
 
     async def _open_door(
         self, addresses: tuple[IpInterface, ...], mac: Mac, mtu: int, port: int
     ) -> Door:
         self.asked += 1
+        self.was_asked.set()
         await self.may_open.wait()
         refused, self.refused = self.refused, None
         if refused is not None:
@@ -40,8 +42,7 @@ async def started() -> tuple[SlowHost, asyncio.Task[object]]:
     await host.start()
     await host.networks.create(NetworkRequest("blue", subnets=SUBNETS))
     attaching = asyncio.create_task(host.endpoints.attach(EndpointRequest("blue"), NETNS))
-    while not host.asked:
-        await asyncio.sleep(0)
+    await host.was_asked.wait()
     return host, attaching
 
 
