@@ -6,7 +6,6 @@ port, ARP and neighbour discovery, frames for many. After every batch the copy i
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Iterable, Sequence
 from struct import Struct
@@ -15,7 +14,6 @@ from vxnet._native import Engine, reasons
 from vxnet.datapath.advice import Adviser
 from vxnet.datapath.base import (
     Change,
-    Counters,
     DatapathSettings,
     FdbRow,
     Listener,
@@ -24,6 +22,7 @@ from vxnet.datapath.base import (
     SetPeers,
     Stats,
 )
+from vxnet.datapath.engine import counters, drops, rewritten, workers
 from vxnet.datapath.ports import NO_LIMIT
 from vxnet.datapath.sight import Watcher
 from vxnet.datapath.sighting import sight_of
@@ -45,15 +44,12 @@ from vxnet.switch.places import Source
 from vxnet.underlay.udp import explain, source_ports
 from vxnet.wire import ecn, ethernet
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
-from vxnet.wire.ip import locate
-from vxnet.wire.rewrite import Edit, apply
 
 __all__ = ["NativeDatapath"]
 
 _TICK_S = 1.0  # how often old entries are looked for
 _REFRESH_S = 5  # how often the switch is told who was seen
 _PUNTS_MAX = 64  # decided for one wake-up, so that others get their turn
-_WORKERS_MAX = 4
 _SIGHTS_MAX = 256  # told at a time to who captures
 _SPARE_PORTS = 100  # tried where somebody else has one
 
@@ -110,7 +106,7 @@ class NativeDatapath:
             self._engine = Engine(
                 self._local.ip,
                 self._local.port,
-                workers=_workers(),
+                workers=workers(),
                 source_ports=source_ports(self._local, udp.source_ports + _SPARE_PORTS),
                 senders=udp.source_ports,
                 receive_buffer=udp.receive_buffer_bytes,
@@ -227,15 +223,13 @@ class NativeDatapath:
             return Stats({}, {}, {}, {}, {})
         ports, tunnels, vteps, stray, io = self._engine.stats()
         used = {
-            vtep: _counters(vteps[number])
-            for vtep, number in self._vteps.items()
-            if number in vteps
+            vtep: counters(vteps[number]) for vtep, number in self._vteps.items() if number in vteps
         }
         return Stats(
-            ports={PortId(port): _counters(row) for port, row in ports.items()},
-            tunnels={Vni(vni): _counters(row) for vni, row in tunnels.items()},
+            ports={PortId(port): counters(row) for port, row in ports.items()},
+            tunnels={Vni(vni): counters(row) for vni, row in tunnels.items()},
             peers={vtep: row for vtep, row in used.items() if row.received or row.out},
-            stray=_drops(stray),
+            stray=drops(stray),
             io=io,
             strangers={Ip(ip): frames for ip, frames in self._engine.strangers()},
         )
@@ -309,7 +303,7 @@ class NativeDatapath:
         match action:
             case Rewrite(change, then, has_ports):
                 if not isinstance(change, bytes):
-                    change = _rewritten(frame, change, is_partial=is_partial, has_ports=has_ports)
+                    change = rewritten(frame, change, is_partial=is_partial, has_ports=has_ports)
                 return _REPLACE, (change, *self._verdict(then, change))
             case Drop(reason):
                 return _DROP, _REASON_NUMBERS[reason]
@@ -448,41 +442,3 @@ class NativeDatapath:
         if isinstance(action, Send):
             return self._number(action.vtep), _IS_VTEP
         return int(action.port), 0
-
-
-def _workers() -> int:
-    """How many threads carry frames: half the cores are left to who makes and takes the frames.
-
-    More than needed cost more than they bring: a thread that has both directions of a flow finds
-    more frames at a time (docs/performance.md).
-    """
-    return max(1, min(_WORKERS_MAX, len(os.sched_getaffinity(0)) // 2))
-
-
-def _counters(row: tuple[int, int, int, int, int, int, list[int], int, int]) -> Counters:
-    received, octets, delivered, sent, flooded, replied, drops, out, out_octets = row
-    return Counters(
-        received=received,
-        received_bytes=octets,
-        delivered=delivered,
-        sent=sent,
-        flooded=flooded,
-        replied=replied,
-        drops=_drops(drops),
-        out=out,
-        out_bytes=out_octets,
-    )
-
-
-def _drops(counts: Sequence[int]) -> dict[DropReason, int]:
-    """Those that were counted, by their reasons."""
-    return {reason: count for reason, count in zip(_REASONS, counts, strict=True) if count}
-
-
-def _rewritten(frame: bytes, edit: Edit, *, is_partial: bool, has_ports: bool) -> bytes:
-    """The frame as it shall be."""
-    room = bytearray(frame)
-    packet = locate(room)
-    assert packet is not None
-    apply(edit, room, packet, is_partial=is_partial, has_ports=has_ports)
-    return bytes(room)

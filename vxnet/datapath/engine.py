@@ -1,0 +1,53 @@
+"""What the engine's words mean, and what Python does for it."""
+
+import os
+from collections.abc import Sequence
+
+from vxnet._native import reasons
+from vxnet.datapath.base import Counters
+from vxnet.switch.actions import DropReason
+from vxnet.wire.ip import locate
+from vxnet.wire.rewrite import Edit, apply
+
+__all__ = ["counters", "drops", "rewritten", "workers"]
+
+_WORKERS_MAX = 4
+_REASONS = tuple(DropReason(name) for name in reasons())
+
+
+def counters(row: tuple[int, int, int, int, int, int, list[int], int, int]) -> Counters:
+    received, octets, delivered, sent, flooded, replied, dropped, out, out_octets = row
+    return Counters(
+        received=received,
+        received_bytes=octets,
+        delivered=delivered,
+        sent=sent,
+        flooded=flooded,
+        replied=replied,
+        drops=drops(dropped),
+        out=out,
+        out_bytes=out_octets,
+    )
+
+
+def drops(counts: Sequence[int]) -> dict[DropReason, int]:
+    """Those that were counted, by their reasons."""
+    return {reason: count for reason, count in zip(_REASONS, counts, strict=True) if count}
+
+
+def rewritten(frame: bytes, edit: Edit, *, is_partial: bool, has_ports: bool) -> bytes:
+    """The frame as it shall be."""
+    room = bytearray(frame)
+    packet = locate(room)
+    assert packet is not None
+    apply(edit, room, packet, is_partial=is_partial, has_ports=has_ports)
+    return bytes(room)
+
+
+def workers() -> int:
+    """How many threads carry frames: half the cores are left to who makes and takes the frames.
+
+    More than needed cost more than they bring: a thread that has both directions of a flow finds
+    more frames at a time (docs/performance.md).
+    """
+    return max(1, min(_WORKERS_MAX, len(os.sched_getaffinity(0)) // 2))
