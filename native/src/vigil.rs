@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 /// Others had the core for so long in one go that they can use more of it.
 const LONG_AWAY: Duration = Duration::from_micros(100);
-/// How long a thread then sleeps whenever it has nothing to do.
+/// How long a thread then sleeps whenever it has nothing to do; four times as long with each time
+/// that this happens, half as long with each vigil that was worth it.
 const REST: Duration = Duration::from_millis(10);
+const REST_MAX: Duration = Duration::from_secs(1);
 /// After so many vigils in vain the pauses between them grow no longer: 2 to the power of it.
 const VAIN_MAX: u32 = 6;
 
@@ -22,13 +24,14 @@ pub struct Vigil {
     until: Option<Instant>,
     vain: u32,  // vigils in vain since the last that was not
     skips: u32, // turns that are followed by none
+    rest: Duration,
     rests_until: Instant,
 }
 
 impl Vigil {
     /// At most `longest` at a time; zero is never.
     pub fn new(longest: Duration, now: Instant) -> Self {
-        Self { longest, last: now, until: None, vain: 0, skips: 0, rests_until: now }
+        Self { longest, last: now, until: None, vain: 0, skips: 0, rest: REST, rests_until: now }
     }
 
     /// Whether to look again rather than to sleep.
@@ -40,6 +43,7 @@ impl Vigil {
     pub fn found(&mut self, now: Instant) {
         if self.until.is_some() {
             self.vain = 0;
+            self.rest = (self.rest / 2).max(REST);
         } else if now.saturating_duration_since(self.last) < self.longest {
             // A vigil would have been worth it, so the next one comes soon. Not at once: where
             // long and short gaps take turns, the long ones are not to be waited for each time.
@@ -61,7 +65,8 @@ impl Vigil {
     /// Nothing was there, and others had the core from `since` until `now`.
     pub fn gave_way(&mut self, since: Instant, now: Instant) {
         if now.saturating_duration_since(since) > LONG_AWAY {
-            self.rests_until = now + REST;
+            self.rests_until = now + self.rest;
+            self.rest = (self.rest * 4).min(REST_MAX);
             self.until = None;
         } else if self.until.is_some_and(|until| now >= until) {
             self.until = None;
@@ -155,6 +160,22 @@ mod tests {
         assert!(!vigil.is_kept());
         vigil.carried(now + REST);
         assert!(vigil.is_kept());
+    }
+
+    #[test]
+    fn a_core_that_others_always_want_is_asked_for_once_a_second() {
+        let (mut vigil, mut now) = begin(LONGEST);
+        let mut asked = 0;
+        for _ in 0..10_000 {
+            vigil.carried(now);
+            if vigil.is_kept() {
+                asked += 1;
+                vigil.gave_way(now, now + LONG_AWAY * 2);
+            }
+            now += LATE;
+            vigil.found(now);
+        }
+        assert!((10..=14).contains(&asked), "{asked}");
     }
 
     #[test]
