@@ -5,7 +5,13 @@ else lets them pass. The message is a whole sentence with the offending value in
 is one, the mend.
 """
 
-__all__ = ["ConfigError", "HostError", "StateError", "VxnetError", "WireError"]
+import msgspec
+
+__all__ = ["UNREADABLE", "ConfigError", "HostError", "StateError", "VxnetError", "WireError"]
+
+UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""All that msgspec raises for octets that hold no message: text that is no UTF-8, and what is
+nested without end, are none of its own errors."""
 
 
 class VxnetError(Exception):

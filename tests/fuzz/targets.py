@@ -12,6 +12,7 @@ import numpy as np
 
 from tests.fuzz import gossip
 from tests.names.site import Site, row
+from vxnet.cnm import catalogue, claims, services
 from vxnet.control import paths
 from vxnet.names import query
 from vxnet.names.cache import AnswerCache
@@ -202,8 +203,17 @@ def _dns_answer(data: bytes) -> None:
     assert kept is None or len(kept) == len(whole)
 
 
+def _claim(data: bytes) -> None:
+    network, about = claims.network_of_key(data[:33])
+    claims.read_row(data[:33], data[33:])
+    assert len(network) == 32
+    assert about
+
+
 TARGETS: dict[str, Callable[[bytes], object]] = {
     "arp": arp.parse,
+    "catalogue-row": catalogue.read,
+    "claim-row": _claim,
     "coalesce": _coalesce,
     "dns": _dns,
     "dns-answer": _dns_answer,
@@ -223,6 +233,7 @@ TARGETS: dict[str, Callable[[bytes], object]] = {
     "probe-frame": probe.decode_frame,
     "probe-letter": probe.decode,
     "segment": _segment,
+    "service-row": services.read_service,
     "switch": _switch,
     "too_big": _too_big,
     "transport": _transport,

@@ -41,7 +41,7 @@ from vxnet.api.model import (
     VerifyView,
 )
 from vxnet.api.seen import FactsView, ProbeView, SightView, TraceBody, TraceView
-from vxnet.errors import HostError, StateError
+from vxnet.errors import UNREADABLE, HostError, StateError
 
 __all__ = ["Client"]
 
@@ -242,7 +242,7 @@ class Client:
             if status == http.client.OK:
                 return msgspec.json.decode(content, type=kind)
             raise StateError(msgspec.json.decode(content, type=ErrorView).error)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise HostError(f"what answers on {self._path} is not this vxnet: {error}") from None
 
 

@@ -12,7 +12,7 @@ from vxnet.api.model import (
     ErrorView,
 )
 from vxnet.api.routes import Handler, Route
-from vxnet.errors import HostError, StateError, VxnetError
+from vxnet.errors import UNREADABLE, HostError, StateError, VxnetError
 from vxnet.host.unix import listen
 
 __all__ = ["ApiServer"]
@@ -76,7 +76,7 @@ async def _tell_errors(request: web.Request, handler: Handler) -> web.StreamResp
         return answer
     except VxnetError as error:
         return _json(ErrorView(str(error)), STATUS.get(type(error), 400))
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         return _json(ErrorView(f"the request cannot be read: {error}"), 400)
     except web.HTTPException as error:
         return _json(ErrorView(f"{request.method} {request.path}: {error.reason}"), error.status)

@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from vxnet.cnm.model import Network, NetworkId, Subnet
-from vxnet.errors import StateError, WireError
+from vxnet.errors import UNREADABLE, StateError, WireError
 from vxnet.wire.addr import PROBE_VNI, VNI_MAX, Vni
 
 __all__ = ["BODY_BYTES_MAX", "Catalogue", "Description", "describe", "network_of", "read", "write"]
@@ -292,7 +292,7 @@ def read(body: bytes) -> Description:
     """What `write` wrote. Raises WireError for what no vxnet would publish."""
     try:
         description = msgspec.msgpack.decode(body, type=Description)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise WireError(f"a network's description cannot be read: {error}") from None
     if not 1 <= len(description.name.encode()) <= 64 or not description.name.isprintable():
         raise WireError(

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from vxnet.cnm.model import NetworkId
-from vxnet.errors import WireError
+from vxnet.errors import UNREADABLE, WireError
 
 __all__ = [
     "AnswerRow",
@@ -109,7 +109,7 @@ def read_row(key: bytes, body: bytes) -> Row:
         values = msgspec.msgpack.decode(body, type=list[Any])
         plain = [int.from_bytes(v) if isinstance(v, bytes) else v for v in values]
         row = msgspec.convert(plain, LETTERS[key[:1]])
-    except (msgspec.DecodeError, KeyError) as error:
+    except (*UNREADABLE, KeyError) as error:
         raise WireError(f"a claim cannot be read: {error}") from None
     numbers = (v for v in msgspec.structs.astuple(row) if isinstance(v, int))
     if any(not -1 <= number <= NUMBER_MAX for number in numbers):

@@ -14,7 +14,7 @@ from vxnet.cnm.model import (
     Sandbox,
     SandboxKind,
 )
-from vxnet.errors import VxnetError
+from vxnet.errors import UNREADABLE, VxnetError
 from vxnet.wire.addr import format_mac, parse_mac
 
 __all__ = ["read_endpoint", "write_endpoint"]
@@ -88,5 +88,5 @@ def read_endpoint(value: bytes) -> Endpoint:
             aliases=saved.aliases,
             services=saved.services,
         )
-    except (msgspec.DecodeError, VxnetError) as error:
+    except (*UNREADABLE, VxnetError) as error:
         raise ValueError(str(error)) from None

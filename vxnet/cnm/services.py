@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from vxnet.cnm.model import NetworkId
-from vxnet.errors import StateError, WireError
+from vxnet.errors import UNREADABLE, StateError, WireError
 from vxnet.wire.addr import Ip
 
 __all__ = ["Health", "PortRow", "ServiceCatalogue", "ServiceRow", "read_service", "write_service"]
@@ -211,7 +211,7 @@ def read_service(body: bytes) -> ServiceRow:
     """What `write_service` wrote. Raises WireError for what no vxnet would publish."""
     try:
         row = msgspec.msgpack.decode(body, type=ServiceRow)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise WireError(f"a service cannot be read: {error}") from None
     if not 1 <= len(row.name.encode()) <= 64 or not row.name.isprintable():
         raise WireError(f"a service's name of {len(row.name)} characters; 1 to 64 are allowed")

@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from vxnet.errors import HostError
+from vxnet.errors import UNREADABLE, HostError
 
 __all__ = ["State", "read_state", "write_state"]
 
@@ -46,7 +46,7 @@ def read_state(path: Path) -> State:
     epoch = time.time_ns() // 1_000_000
     try:
         state = msgspec.json.decode(path.read_bytes(), type=State)
-    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+    except (FileNotFoundError, *UNREADABLE):
         return State(SystemRandom().randrange(1, 2**63), epoch)
     except OSError as error:
         raise HostError(f"the gossip state {path} cannot be read: {error.strerror}") from None

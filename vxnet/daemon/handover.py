@@ -16,7 +16,7 @@ import msgspec
 
 from vxnet.datapath.base import Datapath
 from vxnet.drivers.overlay import OverlayDriver
-from vxnet.errors import HostError, StateError
+from vxnet.errors import UNREADABLE, HostError, StateError
 from vxnet.forwarding import Forwarding, Presumed
 from vxnet.host import systemd
 from vxnet.host.base import Store
@@ -118,7 +118,7 @@ class Handover:
         await self._store.delete(TABLE, KEY)
         try:
             known = msgspec.msgpack.decode(rows[KEY], type=_Known)
-        except msgspec.DecodeError:
+        except UNREADABLE:
             return False  # of another version; gossip tells it all again
         if not 0 <= self._now_ms() - known.at_ms <= FRESH_MS:
             return False

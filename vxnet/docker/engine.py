@@ -7,7 +7,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct, field
 
-from vxnet.errors import HostError
+from vxnet.errors import UNREADABLE, HostError
 
 __all__ = ["Engine", "EngineNetwork"]
 
@@ -63,6 +63,6 @@ class Engine:
             raise HostError(f"Docker's API at {self._path} cannot be asked: {reason}") from None
         try:
             found: Any = msgspec.json.decode(body, type=kind)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise HostError(f"Docker's API at {self._path} answered {path}: {error}") from None
         return found  # type: ignore[no-any-return]

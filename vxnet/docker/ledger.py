@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from vxnet.errors import HostError
+from vxnet.errors import UNREADABLE, HostError
 from vxnet.host.base import Store
 
 __all__ = ["DockerNetwork", "DockerPool", "Ledger"]
@@ -103,5 +103,5 @@ class Ledger:
 def _read(value: bytes, kind: type[T], what: str) -> T:
     try:
         return msgspec.json.decode(value, type=kind)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise HostError(f"what was saved of {what} is damaged: {error}") from None

@@ -13,7 +13,7 @@ from vxnet.cnm import libnetwork
 from vxnet.cnm.libnetwork import Activated
 from vxnet.docker.driver import DockerDriver
 from vxnet.docker.ipam import IpamDriver
-from vxnet.errors import HostError, VxnetError
+from vxnet.errors import UNREADABLE, HostError, VxnetError
 from vxnet.host.unix import listen
 
 __all__ = ["PluginServer", "calls"]
@@ -105,7 +105,7 @@ class PluginServer:
         except VxnetError as error:
             _log.info("Docker was refused", {"call": name, "reason": error})
             return _json({"Err": str(error)})
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except UNREADABLE as error:
             return _json({"Err": f"{name} cannot be read: {error}"}, 400)
         except web.HTTPException:
             raise

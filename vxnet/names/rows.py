@@ -6,7 +6,7 @@ from typing import Final
 import msgspec
 
 from vxnet.cnm.model import NetworkId
-from vxnet.errors import StateError, WireError
+from vxnet.errors import UNREADABLE, StateError, WireError
 from vxnet.wire.addr import Ip, Mac
 
 __all__ = ["Membership", "NameRow", "Serving", "read_row", "write_row"]
@@ -78,7 +78,7 @@ def read_row(body: bytes) -> NameRow:
     """What `write_row` wrote. Raises WireError."""
     try:
         row = msgspec.msgpack.decode(body, type=NameRow)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise WireError(f"the row of a name cannot be read: {error}") from None
     names = (row.name, *row.aliases, *(m.service for m in row.memberships))
     if len(names) > 2 * NAMES_MAX or any(not _is_name(name) for name in names):

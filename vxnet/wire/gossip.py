@@ -12,7 +12,7 @@ from typing import Annotated, NamedTuple
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from vxnet.errors import WireError
+from vxnet.errors import UNREADABLE, WireError
 from vxnet.wire.rows import (
     U16,
     U32,
@@ -400,7 +400,7 @@ def decode_body(body: bytes) -> list[Message]:
     """Read all messages of a packet. Raises WireError if one of a known type is malformed."""
     try:
         return _all_known.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except UNREADABLE:
         return _decode_known(body)
 
 
@@ -409,7 +409,7 @@ def _decode_known(body: bytes) -> list[Message]:
     try:
         raws = [bytes(raw) for raw in _several.decode(body)]
         return [_one_known.decode(raw) for raw in raws if _tag(raw) in KNOWN_TAGS]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise WireError(f"a gossip packet that does not decode: {error}") from None
     except RecursionError:
         raise WireError("a gossip packet nested deeper than any message is") from None

@@ -11,7 +11,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from vxnet.errors import WireError
+from vxnet.errors import UNREADABLE, WireError
 from vxnet.wire.addr import Mac
 from vxnet.wire.ethernet import Buffer
 from vxnet.wire.rows import U16, U32, U64
@@ -93,7 +93,7 @@ def decode(body: Buffer) -> Message:
     """Read a letter's body. Raises WireError."""
     try:
         message: Message = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise WireError(f"a probe that cannot be read: {error}") from None
     return message
 

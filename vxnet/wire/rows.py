@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar, cast
 import msgspec
 from msgspec import Meta, Struct
 
-from vxnet.errors import WireError
+from vxnet.errors import UNREADABLE, WireError
 
 __all__ = [
     "U16",
@@ -134,5 +134,5 @@ def decode_row_body(data: bytes, cls: type[BodyT]) -> BodyT:
     """Read what a row holds. Raises WireError where it is not a `cls`."""
     try:
         return cast("BodyT", _bodies[cls].decode(data))
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise WireError(f"a row that holds no {cls.__name__}: {error}") from None
