@@ -7,8 +7,8 @@ use crate::decide::Outward;
 use crate::egress::{Context, Egress};
 use crate::model::{Port, Segment};
 use crate::punt::{Origin, Punt};
-use crate::watch::{End, Entrance};
 use crate::vnet;
+use crate::watch::{End, Entrance};
 use crate::yard::{self, Source};
 
 /// The switch's word (`vxnet.switch.actions.Action`).
