@@ -69,7 +69,9 @@ def test_metrics_say_what_vxnet_stats_says(cluster: Cluster) -> None:
         ):
             value = of(samples, metric, place=kind, name=name)
             last = getattr(after[kind, name], field)
-            assert 0 < getattr(counters, field) <= value <= last, (kind, name, metric)
+            assert getattr(counters, field) <= value <= last, (kind, name, metric)
+            # Nobody asked the network's resolver anything.
+            assert value > 0 or name == "resolver of blue", (kind, name, metric)
 
 
 def test_at_every_place_what_came_is_what_was_carried_and_dropped(cluster: Cluster) -> None:
@@ -80,7 +82,8 @@ def test_at_every_place_what_came_is_what_was_carried_and_dropped(cluster: Clust
             for (name, has), _ in samples.items()
             if name == "vxnet_received_frames_total" and (labels := dict(has))
         }
-        assert len(places) == 3
+        kinds = sorted(place for place, _ in places)
+        assert kinds == ["endpoint", "endpoint", "network", "peer"]  # one is the resolver's
         for place, name in places:
             came = of(samples, "vxnet_received_frames_total", place=place, name=name)
             carried = of(samples, "vxnet_carried_frames_total", place=place, name=name)
