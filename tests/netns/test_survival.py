@@ -41,10 +41,12 @@ def states_of(daemons: Sequence[Daemon], name: str) -> set[str]:
 def view(daemon: Daemon) -> tuple[object, ...]:
     """What a host shows of the cluster: members, networks, and who is where."""
     [own] = [m.vtep for m in daemon.members() if m.local]
+    # Each host has the networks' resolvers itself, and tells nobody.
+    rows = [r for r in daemon.fdb() if not (r.endpoint or "").startswith("resolver of ")]
     return (
         sorted((m.name, m.state) for m in daemon.members()),
         sorted((n.name, n.id, n.vni) for n in daemon.networks()),
-        sorted((r.mac, r.ips, address_of(r.vtep or own)) for r in daemon.fdb()),
+        sorted((r.mac, r.ips, address_of(r.vtep or own)) for r in rows),
     )
 
 
