@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.process import in_namespace, run, wait_until
-from vxnet.demo.bed import DIRECTORY, UNDERLAY, Bed, Host
+from vxnet.demo.bed import DIRECTORY, UNDERLAY, Bed, Host, in_use
 from vxnet.demo.leftovers import prefixes, remove
 from vxnet.demo.namespace import Namespace
 from vxnet.errors import HostError
@@ -21,6 +21,7 @@ __all__ = [
     "End",
     "Host",
     "Pair",
+    "abandoned",
     "ip",
     "other",
     "room",
@@ -65,11 +66,16 @@ def two_hosts(mtu: int = 1500) -> Iterator[Bed]:
         yield bed
 
 
+def abandoned() -> list[str]:
+    """The prefixes of the beds that benchmarks which were killed left behind."""
+    ours = [prefix for prefix in prefixes() if (DIRECTORY / prefix / MARK).exists()]
+    return [prefix for prefix in ours if not in_use(prefix)]
+
+
 def sweep() -> None:
-    """Remove what a run that was killed left behind. Call it while holding the run's lock only."""
-    for prefix in prefixes():
-        if (DIRECTORY / prefix / MARK).exists():
-            remove(prefix)
+    """Remove what runs that were killed left behind."""
+    for prefix in abandoned():
+        remove(prefix)
 
 
 def room(host: Host) -> Namespace:

@@ -5,6 +5,7 @@ one cable instead. No device is ever made in the machine's own namespace, every 
 run's own prefix, and all of it goes when the bed is left, whatever the reason.
 """
 
+import fcntl
 import os
 import secrets
 import shutil
@@ -23,10 +24,10 @@ from vxnet.demo.namespace import Namespace, require_root
 from vxnet.demo.processes import end_all
 from vxnet.errors import HostError, StateError
 
-__all__ = ["DIRECTORY", "UNDERLAY", "Bed", "Host"]
+__all__ = ["DIRECTORY", "UNDERLAY", "Bed", "Host", "in_use"]
 
 DIRECTORY = Path("/run/vxnet-demo")
-"""Holds a directory a bed, named by its prefix."""
+"""Holds a directory a bed, named by its prefix and locked for as long as its program runs."""
 
 UNDERLAY = "underlay0"
 """The device of each host that leads to the others."""
@@ -99,6 +100,7 @@ class Bed:
         self._kept = False
         self._handlers: dict[signal.Signals, _Handler] = {}
         self._owner = os.getpid()
+        self._lock: int | None = None
 
     def __enter__(self) -> Self:
         require_root()
@@ -117,6 +119,7 @@ class Bed:
         trace: TracebackType | None,
     ) -> None:
         if self._kept:
+            self._unlock()
             self._give_signals_back()
         else:
             self.close()
@@ -146,6 +149,7 @@ class Bed:
             if self._switch is not None:
                 self._switch.remove()
             shutil.rmtree(self.directory, ignore_errors=True)
+            self._unlock()
             with suppress(OSError):
                 DIRECTORY.rmdir()  # the last bed takes it along
         finally:
@@ -181,6 +185,8 @@ class Bed:
     def _build(self) -> None:
         DIRECTORY.mkdir(mode=0o700, exist_ok=True)
         self.directory.mkdir(mode=0o700)
+        self._lock = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         try:
             for number in range(1, self._wanted + 1):
                 self.hosts.append(Host(self.prefix, number, self.directory))
@@ -217,6 +223,11 @@ class Bed:
             netlink.addr("add", index=index, address=host.vtep4, prefixlen=24)
             netlink.addr("add", index=index, address=host.vtep6, prefixlen=64, flags=IFA_F_NODAD)
 
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def _need_switch(self) -> Namespace:
         if self._switch is None:
             raise StateError(
@@ -243,6 +254,21 @@ class Bed:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         self._handlers.clear()
+
+
+def in_use(prefix: str) -> bool:
+    """Whether the program that made this bed still runs; not so for one left behind or kept."""
+    try:
+        directory = os.open(DIRECTORY / prefix, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(directory)
+    return False
 
 
 def _index(netlink: IPRoute, name: str) -> int:

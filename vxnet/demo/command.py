@@ -4,6 +4,7 @@ import sys
 
 from rich.console import Console
 
+from vxnet.demo.bed import in_use
 from vxnet.demo.leftovers import prefixes, remove
 from vxnet.demo.run import Options, run_demo
 from vxnet.demo.show import Live, Silent, kept, summary
@@ -19,9 +20,9 @@ def demo(options: Options, *, as_json: bool = False) -> int:
         return 0 if report.ok else 1
     console = Console()
     for prefix in prefixes():
+        state = "runs" if in_use(prefix) else "was left"
         console.print(
-            f"another demo is on this machine, running or left behind: {prefix} "
-            f"(vxnet demo --remove {prefix})",
+            f"another demo {state} on this machine: {prefix} (vxnet demo --remove {prefix})",
             style="yellow",
         )
     with Live(console) as live:
