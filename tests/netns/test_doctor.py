@@ -1,5 +1,6 @@
 """`vxnet doctor` on real clusters: silent on healthy ones, each fault named when it is there."""
 
+import asyncio
 import json
 import shutil
 import socket
@@ -17,6 +18,8 @@ from vxnet.api.model import AttachBody, EndpointBody, JoinBody
 from vxnet.demo.bed import UNDERLAY, Bed
 from vxnet.demo.cluster import VXNET, Cluster, Daemon, wait_for
 from vxnet.demo.station import Station
+from vxnet.doctor.examine import examine as examine_with
+from vxnet.errors import HostError
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(240)]
 
@@ -49,6 +52,7 @@ def examine(daemon: Daemon, *around: str) -> dict[str, set[str]]:
     command = [*around, *VXNET, "doctor", "--json", "-c", str(daemon.config)]
     done = daemon.host.run([*command, "--socket", str(daemon.socket)], check=False)
     assert "Traceback" not in done.stderr, done.stderr
+    assert done.stdout, done.stderr
     report = json.loads(done.stdout)
     assert done.returncode == (0 if report["ok"] else 1)
     found: dict[str, set[str]] = {}
@@ -382,3 +386,15 @@ def test_names_ids_and_addresses_that_two_hosts_have_are_named(
     state.write_bytes(own)
     third.start()
     third.wait_until_ready()
+
+
+def test_a_daemon_that_stops_answering_half_way_is_a_finding_beside_the_others(
+    here: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent() -> None:
+        raise HostError("the daemon did not answer within 10 s")
+
+    monkeypatch.setattr(here.client, "endpoints", silent)
+    report = asyncio.run(examine_with(here.client, here.config))
+    assert not report.ok
+    assert "daemon_down" in {finding.name for finding in report.findings}

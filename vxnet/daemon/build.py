@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
+from typing import TYPE_CHECKING
 
 from vxnet.addresses import Addresses
 from vxnet.api.routes import Routes
@@ -33,16 +34,6 @@ from vxnet.daemon.lookout import Lookout
 from vxnet.daemon.naming import Naming, build_naming, build_resolvers
 from vxnet.datapath.base import Datapath, DatapathSettings, Peer
 from vxnet.datapath.select import select
-from vxnet.docker.driver import DockerDriver
-from vxnet.docker.endpoints import DockerEndpoints
-from vxnet.docker.engine import Engine
-from vxnet.docker.gateways import PREFIX as GATEWAY_PREFIX
-from vxnet.docker.gateways import Gateways
-from vxnet.docker.ipam import IpamDriver
-from vxnet.docker.ledger import Ledger
-from vxnet.docker.networks import DockerNetworks
-from vxnet.docker.server import PluginServer, calls
-from vxnet.docker.steward import Steward
 from vxnet.drivers.bridge import BridgeDriver
 from vxnet.drivers.chooser import DriverChooser
 from vxnet.drivers.host import HostDriver
@@ -57,8 +48,8 @@ from vxnet.foreign import ForeignPeers
 from vxnet.forwarding import OUTER_BYTES, Forwarding
 from vxnet.gossip.events import MemberState
 from vxnet.guard import Guard
-from vxnet.host.base import HostNetwork, Store, Underlay
-from vxnet.host.firewall import DockerForwardPass, NftFirewall
+from vxnet.host.base import HostNetwork, Underlay
+from vxnet.host.firewall import NftFirewall
 from vxnet.host.links import NetlinkLinks
 from vxnet.host.namespace import run_inside
 from vxnet.host.netlink import NetlinkHost
@@ -82,6 +73,9 @@ from vxnet.wire.ethernet import HEADER_BYTES
 
 __all__ = ["Daemon", "build"]
 
+if TYPE_CHECKING:
+    from vxnet.docker.steward import Steward
+
 _log = logging.getLogger(__name__)
 
 
@@ -100,7 +94,7 @@ class Daemon:
     guard: Guard
     bridge: BridgeDriver
     pools: Pools
-    steward: Steward | None
+    steward: "Steward | None"
     handover: Handover
     naming: Naming
     surroundings: Surroundings
@@ -292,16 +286,22 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     inheritance.settle()
     steward = None
     if settings.docker.enabled:
-        gateways = Gateways(
-            overlay,
+        # Here, so that hosts without Docker do not hold what serves it.
+        from vxnet.daemon.docker import serve_docker
+
+        firewall = NftFirewall(f"{_table_name(settings.node.name)}_docker")
+        steward = await serve_docker(
+            settings.docker,
+            stack,
+            store,
+            networks,
+            endpoints,
+            addresses,
             host,
             links,
-            NftFirewall(f"{_table_name(settings.node.name)}_docker"),
-            DockerForwardPass(GATEWAY_PREFIX),
-            lambda: endpoints,
-        )
-        steward = await _serve_docker(
-            settings, stack, store, networks, endpoints, addresses, host, gateways
+            overlay,
+            firewall,
+            _now_ms,
         )
     stack.push_async_callback(api.close)
     await api.start()
@@ -326,47 +326,6 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         journal,
         foreign,
     )
-
-
-async def _serve_docker(
-    settings: Settings,
-    stack: AsyncExitStack,
-    store: Store,
-    networks: Networks,
-    endpoints: Endpoints,
-    addresses: Addresses,
-    host: HostNetwork,
-    gateways: Gateways,
-) -> Steward:
-    """The plugin, answering; what Docker made before is taken up already."""
-    wanted = settings.docker
-    engine = Engine(wanted.api) if wanted.api else None
-    ledger = Ledger(store)
-    await ledger.load()
-    docker_networks = DockerNetworks(
-        ledger, networks, addresses, swarm=wanted.scope == "global", named=engine is not None
-    )
-    docker_endpoints = DockerEndpoints(ledger, endpoints, addresses, host)
-    driver = DockerDriver(docker_networks, docker_endpoints, gateways, wanted.scope)
-    ipam = IpamDriver(ledger, docker_networks, docker_endpoints, networks, addresses, host, _now_ms)
-    steward = Steward(
-        ledger,
-        docker_networks,
-        docker_endpoints,
-        endpoints,
-        driver,
-        ipam,
-        gateways,
-        engine,
-        _now_ms,
-    )
-    stack.push_async_callback(gateways.close_all)
-    await driver.resume()
-    spec = Path(wanted.spec) if wanted.spec else None
-    server = PluginServer(Path(wanted.socket), spec, calls(driver, ipam))
-    stack.push_async_callback(server.close)
-    await server.start()
-    return steward
 
 
 async def _underlay(settings: Settings, host: NetlinkHost) -> Underlay:

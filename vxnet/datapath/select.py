@@ -1,20 +1,14 @@
 """The one chooser between the two datapaths; nothing else knows that there are two."""
 
+from importlib.util import find_spec
+
 from vxnet.datapath.base import Datapath, DatapathSettings
-from vxnet.datapath.pure import PureDatapath
 from vxnet.errors import ConfigError
 from vxnet.wire.addr import Vtep
 
 __all__ = ["CHOICES", "select"]
 
 CHOICES = ("auto", "native", "pure")
-
-try:
-    from vxnet.datapath.native import NativeDatapath
-except ModuleNotFoundError as error:
-    if error.name != "vxnet._native":
-        raise
-    NativeDatapath = None  # type: ignore[assignment, misc]  # the build had no Rust toolchain
 
 _REASONS = {
     "auto": "it was built, and is the faster one",
@@ -33,12 +27,17 @@ def select(
     """
     if wanted not in CHOICES:
         raise ConfigError(f"datapath {wanted!r} is unknown; it is one of {', '.join(CHOICES)}")
-    if wanted != "pure" and NativeDatapath is not None:
+    # Only the chosen one is loaded; the other's modules would lie in memory for nothing.
+    if wanted != "pure" and find_spec("vxnet._native") is not None:
+        from vxnet.datapath.native import NativeDatapath
+
         return NativeDatapath(local, settings=settings), f"native: {_REASONS[wanted]}"
     if wanted == "native":
         raise ConfigError(
             f'datapath "native" was asked for, but {_NOT_BUILT}; '
             'install vxnet where a Rust toolchain is, or set [node] datapath = "auto"'
         )
+    from vxnet.datapath.pure import PureDatapath
+
     reason = _REASONS[wanted] if wanted == "pure" else _NOT_BUILT
     return PureDatapath(local, settings=settings), f"pure: {reason}"

@@ -63,19 +63,23 @@ class _Examination:
         if settings is not None:
             await self._look_at_host(settings, status)
         if status is not None and self.facts is not None and settings is not None:
-            await self._look_at_cluster(status, self.facts, settings)
+            try:
+                await self._look_at_cluster(status, self.facts, settings)
+            except (HostError, StateError) as error:  # it answered a moment ago
+                self._note_no_answer(error)
 
     async def _ask_daemon(self) -> StatusView | None:
         try:
             status = await asyncio.to_thread(self._client.status)
             self.facts = await asyncio.to_thread(self._client.facts)
         except (HostError, StateError) as error:
-            what, _, mend = str(error).partition("; ")
-            self.findings.append(
-                Finding("daemon_down", HERE, what, mend or "systemctl restart vxnet")
-            )
+            self._note_no_answer(error)
             return None
         return status
+
+    def _note_no_answer(self, error: HostError | StateError) -> None:
+        what, _, mend = str(error).partition("; ")
+        self.findings.append(Finding("daemon_down", HERE, what, mend or "systemctl restart vxnet"))
 
     def _settings(self) -> Settings | None:
         if self.facts is not None:

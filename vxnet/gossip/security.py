@@ -10,14 +10,13 @@ import hashlib
 import hmac
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from typing import TYPE_CHECKING
 
 from vxnet.errors import StateError, WireError
 from vxnet.wire.gossip import HEADER_BYTES, TAG_BYTES, Header, decode_header, encode_header
+
+if TYPE_CHECKING:
+    from vxnet.gossip.cipher import Cipher
 
 __all__ = ["KEYS_MAX", "KEY_BYTES", "Keyring", "Security", "key_id"]
 
@@ -27,7 +26,6 @@ SENDERS_MAX = 16_384  # senders whose keys and windows are kept, the least recen
 WINDOW = 1024
 COUNTER_MAX = 2**48 - 1
 
-Cipher = AESGCM | ChaCha20Poly1305
 CipherName = tuple[int, bytes, int, int]  # ChaCha or not, key id, node id, boot
 
 
@@ -156,7 +154,7 @@ class Security:
         name = (flags & CHACHA, kid, self._node_id, self._boot)
         cipher = self._ciphers.get(name) or self._derive(*name)
         self._keep(name, cipher)
-        return header + cipher.encrypt(self._counter.to_bytes(12, "big"), body, header)
+        return header + cipher.seal(self._counter, body, header)
 
     def best_key(self, accepted: Sequence[bytes]) -> bytes | None:
         """The key to seal with for a member that accepts only these; None for the usual one."""
@@ -185,13 +183,9 @@ class Security:
         name = (chacha, kid, header.node_id, header.boot)
         cipher = self._ciphers.get(name) or self._derive(*name)
         try:
-            body = cipher.decrypt(
-                header.counter.to_bytes(12, "big"), data[HEADER_BYTES:], data[:HEADER_BYTES]
-            )
-        except InvalidTag:
-            raise WireError(
-                f"a packet that key {kid.hex()} does not open: damaged, forged or another cluster's"
-            ) from None
+            body = cipher.open(header.counter, data[HEADER_BYTES:], data[:HEADER_BYTES])
+        except WireError as error:
+            raise WireError(f"a packet that key {kid.hex()} does not open: {error}") from None
         self._keep(name, cipher)  # only now: forged packets must not push others out
         return header, body
 
@@ -214,7 +208,7 @@ class Security:
         digest.update(body)
         return digest.digest()
 
-    def _keep(self, name: CipherName, cipher: Cipher) -> None:
+    def _keep(self, name: CipherName, cipher: "Cipher") -> None:
         if name not in self._ciphers:
             self._ciphers[name] = cipher
             if len(self._ciphers) > SENDERS_MAX:
@@ -222,7 +216,7 @@ class Security:
         else:
             self._ciphers.move_to_end(name)
 
-    def _derive(self, chacha: int, kid: bytes, node_id: int, boot: int) -> Cipher:
+    def _derive(self, chacha: int, kid: bytes, node_id: int, boot: int) -> "Cipher":
         key = self.keyring.get(kid) if self.keyring else None
         if key is None:
             raise StateError(f"key {kid.hex()} is not installed here")
@@ -236,5 +230,7 @@ class Security:
                 boot.to_bytes(6, "big"),
             )
         )
-        derived = HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)
-        return ChaCha20Poly1305(derived) if chacha else AESGCM(derived)
+        # Here, so that a node without a key does not hold the 6 MB of cryptography's OpenSSL.
+        from vxnet.gossip.cipher import Cipher
+
+        return Cipher(key, info, chacha=bool(chacha))

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import os
 import socket
 import time
@@ -10,9 +11,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final
-
-import dns.exception
-import dns.resolver
 
 from vxnet.names.cache import AnswerCache
 from vxnet.names.pending import Pending, Waiting
@@ -35,11 +33,17 @@ Tell = Callable[[bytes | None], None]
 
 def system_resolvers(path: Path = RESOLV_CONF) -> list[Server]:
     """The resolvers that a resolv.conf names; none where it cannot be read."""
-    resolver = dns.resolver.Resolver(configure=False)
-    resolver.nameservers = []
-    with contextlib.suppress(OSError, dns.exception.DNSException):
-        resolver.read_resolv_conf(str(path))
-    return [(str(server), 53) for server in resolver.nameservers]
+    try:
+        lines = path.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        match line.split():
+            case ["nameserver", address, *_]:
+                with contextlib.suppress(ValueError):
+                    found.append((str(ipaddress.ip_address(address)), 53))
+    return found
 
 
 class Upstream:
