@@ -41,6 +41,7 @@ reasons! {
     PortUnknown = "port_unknown",
     ServiceClosed = "service_closed",
     ServiceEmpty = "service_empty",
+    ServiceRefused = "service_refused",
     ServiceFragment = "service_fragment",
     RateLimited = "rate_limited",
     TooBig = "too_big",

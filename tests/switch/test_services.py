@@ -11,6 +11,7 @@ from scapy.packet import Packet, Raw
 
 from tests.switch.site import BLUE, P1, P2, PEER, A, B, Site, ip, mac
 from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Reply, Rewrite, Send
+from vxnet.switch.balancer import PASSED_OVER_MAX, REFUSAL_S
 from vxnet.switch.flows import FLOWS_MAX, IDLE_S, Flow, FlowKey, Flows, FlowState
 from vxnet.switch.maglev import table
 from vxnet.switch.model import Member, Port, Service, ServicePort, SetEntry, SetServices
@@ -349,3 +350,32 @@ def test_closed_connections_and_silent_datagrams_are_forgotten_by_themselves() -
     for second in range(0, 400, 10):
         flows.expire(float(second))
     assert [one.key.source_port for one in flows] == [3]
+
+
+def test_a_member_that_refuses_is_passed_over_and_its_client_told_only_where_all_do() -> None:
+    shop = Shop(2)
+    first = chosen_by(shop, 1000)
+    refusal = TCP(sport=8080, dport=1000, flags="RA")
+    assert shop.back(first, refusal) == Drop(DropReason.SERVICE_REFUSED)
+    assert {chosen_by(shop, port) for port in range(2000, 2050)} == {1 - first}
+    assert chosen_by(shop, 1000) == 1 - first  # the SYN sent again
+    assert isinstance(shop.back(1 - first, refusal), Rewrite)
+    shop.now += REFUSAL_S
+    assert {chosen_by(shop, port) for port in range(3000, 3050)} == {0, 1}
+
+
+def test_a_reset_of_a_connection_that_was_taken_reaches_its_client() -> None:
+    shop = Shop(2)
+    first = chosen_by(shop, 1000)
+    assert isinstance(shop.back(first, TCP(sport=8080, dport=1000, flags="SA")), Rewrite)
+    assert isinstance(shop.back(first, TCP(sport=8080, dport=1000, flags="R")), Rewrite)
+    assert {chosen_by(shop, port) for port in range(2000, 2050)} == {0, 1}
+
+
+def test_a_connection_refused_again_and_again_is_refused() -> None:
+    shop = Shop(9)
+    for _ in range(PASSED_OVER_MAX):
+        at = chosen_by(shop, 1000)
+        refusal = TCP(sport=8080, dport=1000, flags="RA")
+        assert shop.back(at, refusal) == Drop(DropReason.SERVICE_REFUSED)
+    assert isinstance(shop.back(chosen_by(shop, 1000), refusal), Rewrite)

@@ -55,6 +55,7 @@ class DropReason(StrEnum):
     PORT_UNKNOWN = "port_unknown"
     SERVICE_CLOSED = "service_closed"  # to a service's address, but none of its ports or flows
     SERVICE_EMPTY = "service_empty"  # no member could take it
+    SERVICE_REFUSED = "service_refused"  # a member takes no connections: another one is tried
     SERVICE_FRAGMENT = "service_fragment"  # the first of its packet's fragments was not seen
     RATE_LIMITED = "rate_limited"
     # the way out

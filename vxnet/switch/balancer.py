@@ -7,6 +7,7 @@ name is the service's again. Members see the client's own address, and need to k
 
 from array import array
 from collections.abc import Mapping
+from typing import Final
 from zlib import crc32
 
 from vxnet.errors import WireError
@@ -28,10 +29,17 @@ from vxnet.wire.ip import Packet, Protocol
 from vxnet.wire.rewrite import Edit
 from vxnet.wire.transport import TcpFlag
 
-__all__ = ["Balancer"]
+__all__ = ["PASSED_OVER_MAX", "REFUSAL_S", "Balancer"]
+
+REFUSAL_S: Final = 10.0
+"""How long a member that refused a connection is passed over where others take them."""
+PASSED_OVER_MAX: Final = 2
+"""So often one connection is tried elsewhere; then its client is told."""
+TRIALS_MAX: Final = 4_096
 
 _CLOSED = Drop(DropReason.SERVICE_CLOSED)
 _EMPTY = Drop(DropReason.SERVICE_EMPTY)
+_REFUSED = Drop(DropReason.SERVICE_REFUSED)
 _FRAGMENT = Drop(DropReason.SERVICE_FRAGMENT)
 _MALFORMED = Drop(DropReason.FRAME_MALFORMED)
 _PORTED = frozenset({int(Protocol.TCP), int(Protocol.UDP)})
@@ -62,12 +70,15 @@ class Balancer:
         self._flows = flows
         self._stations = stations
         self._fragments = Fragments()
+        self._refusing: dict[tuple[Ip, Mac], float] = {}  # until when, by service and member
+        self._trials: dict[FlowKey, int] = {}  # how often a connection was refused
 
     def configure(self, services: tuple[Service, ...]) -> list[tuple[PortId, bytes]]:
         """Have these services; returns resets for the clients of members that are gone."""
         self.by_mac = {service.mac: _Service(service) for service in services}
         alive = {(s.ip, member.mac) for s in services for member in s.members}
         self.members = frozenset(mac for _, mac in alive)
+        self._refusing = {key: until for key, until in self._refusing.items() if key in alive}
         resets = []
         for flow in self._flows:
             key = flow.key
@@ -108,10 +119,12 @@ class Balancer:
 
     def homeward(
         self, source: bytes, frame: Buffer, now: float
-    ) -> tuple[Edit | bytes, bytes, bool] | None:
+    ) -> tuple[Edit | bytes, bytes, bool] | Drop | None:
         """What a member's frame is to a client of this host, whose MAC is the second value.
 
-        The third says whether the packet has ports. None where it belongs to no flow.
+        The third says whether the packet has ports. None where it belongs to no flow. Where a
+        member refuses a connection and others are there, its client does not hear of it: its next
+        SYN goes to one of those.
         """
         try:
             packet = ip.locate(frame)
@@ -128,6 +141,11 @@ class Balancer:
             return None
         if has_ports:
             flags = frame[packet.transport + 13] if packet.protocol == Protocol.TCP else 0
+            if flags & TcpFlag.RST and flow.state is FlowState.YOUNG:
+                if self._pass_over(flow, now):
+                    return _REFUSED
+            elif flow.key in self._trials:
+                del self._trials[flow.key]
             self._flows.touch(flow, now, flags, is_answer=True)
         return flow.back, flow.back.destination_mac, has_ports
 
@@ -173,7 +191,7 @@ class Balancer:
                 if segment is None or flags & TcpFlag.RST:
                     return _CLOSED
                 return Reply(answers.refuse(frame, packet, segment))
-            flow = self._begin(local, found, key, target, Mac(bytes(frame[6:12])))
+            flow = self._begin(local, found, key, target, Mac(bytes(frame[6:12])), now)
             if flow is None:
                 if segment is None or flags & TcpFlag.RST:
                     return _EMPTY
@@ -185,10 +203,16 @@ class Balancer:
         return self._send(flow, has_ports=True)
 
     def _begin(
-        self, local: LocalPort, found: _Service, key: FlowKey, target: int, client: Mac
+        self,
+        local: LocalPort,
+        found: _Service,
+        key: FlowKey,
+        target: int,
+        client: Mac,
+        now: float,
     ) -> Flow | None:
         """A flow of a member that takes new ones, chosen by the flow; None where there is none."""
-        members = self._candidates(found)
+        members = self._candidates(found, now)
         if not members:
             return None
         slots = found.slots
@@ -208,12 +232,40 @@ class Balancer:
                 break
         return chosen
 
-    def _candidates(self, found: _Service) -> dict[int, Member]:
+    def _pass_over(self, flow: Flow, now: float) -> bool:
+        """A member refuses: whether another is to be tried, when the client asks again."""
+        key, vip = flow.key, flow.key.destination
+        self._refusing[vip, flow.member] = now + REFUSAL_S
+        trials = self._trials.pop(key, 0) + 1
+        found = next((one for one in self.by_mac.values() if one.service.ip == vip), None)
+        if found is None or trials > PASSED_OVER_MAX:
+            return False
+        others = self._candidates(found, now).values()
+        if all(self._refuses(vip, member.mac, now) for member in others):
+            return False
+        while len(self._trials) >= TRIALS_MAX:
+            del self._trials[next(iter(self._trials))]
+        self._trials[key] = trials
+        self._flows.remove(flow)
+        return True
+
+    def _refuses(self, vip: Ip, member: Mac, now: float) -> bool:
+        return now < self._refusing.get((vip, member), now)
+
+    def _candidates(self, found: _Service, now: float) -> dict[int, Member]:
         taking = {
             index: member
             for index, member in enumerate(found.members)
             if member.takes_new and member.mac in self._stations
         }
+        if self._refusing:
+            vip = found.service.ip
+            willing = {
+                index: member
+                for index, member in taking.items()
+                if not self._refuses(vip, member.mac, now)
+            }
+            taking = willing or taking
         if found.service.prefer_local:
             here = {
                 index: member

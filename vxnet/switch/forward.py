@@ -93,6 +93,8 @@ class Switch:
         balancer = local.balancer
         if source in balancer.members:
             served = balancer.homeward(source, frame, now)
+            if isinstance(served, Drop):
+                return served
             if served is not None:
                 change, client, has_ports = served
                 target = stations.get(client)
@@ -146,6 +148,8 @@ class Switch:
                 _listen(domain, remote, frame, source, now)
         if source in domain.balancer.members:
             served = domain.balancer.homeward(source, frame, now)
+            if isinstance(served, Drop):
+                return served
             if served is not None:
                 change, client, has_ports = served
                 target = stations.get(client)
