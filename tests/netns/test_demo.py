@@ -118,6 +118,32 @@ def test_every_driver_does_its_job_and_is_compared() -> None:
     assert not (PLUGINS / f"{read['prefix']}.sock").exists()
 
 
+def test_a_service_outlives_a_member_and_a_host() -> None:
+    program = start("--services", "--json")
+    read = document(program)
+    assert failed(read) == {}
+    assert program.returncode == 0
+    checks = {check["name"]: check["details"] for check in read["checks"]}
+    assert set(checks) == {"members", "service", "name", "balance", "member", "host"}
+    assert checks["balance"]["failed"] == []
+    for killed in ("member", "host"):
+        assert checks[killed]["begun_after"] > 0
+        assert len(checks[killed]["failed"]) <= checks[killed]["under_way"]
+        assert checks[killed]["failed_that_began_after"] == 0
+    answered = {row["member"]: row["answered"]["at rest"] for row in read["members"]}
+    assert len(answered) == 6
+    assert min(answered.values()) > 0
+    assert leftovers(read["prefix"]) == []
+
+
+def test_a_demo_is_of_one_kind() -> None:
+    program = start("--services", "--drivers")
+    _, said = program.communicate(timeout=60)
+    assert program.returncode == 1
+    assert b"not both" in said
+    assert b"Traceback" not in said
+
+
 def test_nothing_is_left_after_ctrl_c(demo: subprocess.Popen[bytes]) -> None:
     prefix = prefix_of(demo)
     demo.send_signal(signal.SIGINT)

@@ -18,6 +18,10 @@ def demo(
         bool,
         typer.Option("--drivers", help="Show each network driver instead, and compare them."),
     ] = False,
+    services: Annotated[
+        bool,
+        typer.Option("--services", help="Show a service instead, while members and a host die."),
+    ] = False,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave it running; prints how to enter and remove it.")
     ] = False,
@@ -42,6 +46,5 @@ def demo(
         raise typer.BadParameter(f"{datapath!r} is not auto, pure or native", param_hint="datapath")
     if remove is not None:
         raise typer.Exit(remove_demo(remove))
-    raise typer.Exit(
-        run_demo(Options(hosts=hosts, datapath=datapath, keep=keep, drivers=drivers), as_json=json)
-    )
+    options = Options(hosts=hosts, datapath=datapath, keep=keep, drivers=drivers, services=services)
+    raise typer.Exit(run_demo(options, as_json=json))

@@ -8,7 +8,7 @@ import msgspec
 
 from vxnet.demo.capture import Sighting
 
-__all__ = ["DriverRow", "Finding", "Report", "Result", "TableRow"]
+__all__ = ["DriverRow", "Finding", "MemberRow", "Report", "Result", "TableRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,17 @@ class DriverRow:
 
 
 @dataclass(slots=True)
+class MemberRow:
+    """A member of the demo's service, and how many requests it answered, by check."""
+
+    member: str
+    host: str
+    addresses: tuple[str, ...]
+    answered: dict[str, int] = field(default_factory=dict)
+    fate: str = ""
+
+
+@dataclass(slots=True)
 class Report:
     """A whole run. It is ok when at least one check was made and every one held."""
 
@@ -68,6 +79,7 @@ class Report:
     sightings: Sequence[Sighting] = ()
     tables: Mapping[str, Sequence[TableRow]] = field(default_factory=dict)
     drivers: Sequence[DriverRow] = ()
+    members: Sequence[MemberRow] = ()
     seconds: float = 0.0
 
     @property
@@ -87,5 +99,6 @@ class Report:
             "capture": self.sightings,
             "fdb": self.tables,
             "drivers": self.drivers,
+            "members": self.members,
         }
         return msgspec.json.format(msgspec.json.encode(document), indent=2).decode()

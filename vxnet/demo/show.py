@@ -69,6 +69,8 @@ def summary(report: Report) -> Group:
         parts += [_forwarding(report)]
     if report.drivers:
         parts += [_drivers(report)]
+    if report.members:
+        parts += [_members(report)]
     parts += [_results(report)]
     return Group(*parts)
 
@@ -125,6 +127,20 @@ def _drivers(report: Report) -> Table:
             "-" if row.gigabits_per_second is None else f"{row.gigabits_per_second:.2f}",
             "-" if row.rtt_ms is None else f"{row.rtt_ms:.2f}",
         )
+    return table
+
+
+def _members(report: Report) -> Table:
+    table = Table(title="Members of the service, and what each answered", title_justify="left")
+    for heading in ("member", "host", "addresses"):
+        table.add_column(heading, overflow="fold")
+    phases = list(dict.fromkeys(phase for row in report.members for phase in row.answered))
+    for phase in phases:
+        table.add_column(phase, justify="right")
+    table.add_column("")
+    for row in report.members:
+        counts = (str(row.answered.get(phase, 0)) for phase in phases)
+        table.add_row(row.member, row.host, "\n".join(row.addresses), *counts, row.fate)
     return table
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from vxnet.demo.capture import Sighting
 from vxnet.demo.cluster import Cluster
 from vxnet.demo.report import DriverRow, Finding, TableRow
+from vxnet.demo.shop import Shop
 from vxnet.demo.station import Station
 from vxnet.errors import StateError
 
@@ -22,6 +23,7 @@ class Stage:
     sightings: Sequence[Sighting] = ()
     tables: dict[str, Sequence[TableRow]] = field(default_factory=dict)
     drivers: list[DriverRow] = field(default_factory=list)
+    opened: Shop | None = None
 
     @property
     def stations(self) -> list[Station]:
@@ -29,6 +31,13 @@ class Stage:
         if len(self.attached) != len(self.cluster.daemons):
             raise StateError("not every host has an endpoint, so there is nothing to try")
         return self.attached
+
+    @property
+    def shop(self) -> Shop:
+        """The service. Raises StateError before there is one."""
+        if self.opened is None:
+            raise StateError("there is no service, so there is nothing to ask")
+        return self.opened
 
 
 @dataclass(frozen=True, slots=True)

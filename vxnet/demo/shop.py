@@ -1,0 +1,186 @@
+"""The demo's service: members on every host, customers on all but the last, and what they saw."""
+
+import itertools
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from vxnet.api.model import AttachBody, EndpointBody, JoinBody, ServiceBody
+from vxnet.demo.cluster import Cluster, Daemon, station_of, wait_for
+from vxnet.demo.processes import end_all
+from vxnet.demo.report import MemberRow
+from vxnet.demo.station import Station
+from vxnet.errors import HostError
+
+__all__ = ["NAME", "Member", "Request", "Shop"]
+
+NETWORK: Final = "blue"
+NAME: Final = "shop"
+PORT: Final = 80
+TARGET: Final = 8080
+MEMBERS: Final = 6
+THREADS: Final = 4
+HEALTHY_WITHIN_S: Final = 60.0
+ENDED_WITHIN_S: Final = 45.0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request, as its customer tells it. Times are of the machine's monotonic clock."""
+
+    customer: Station
+    begun: float
+    ended: float
+    port: int | None = None
+    member: str = ""
+    client: str = ""
+    error: str = ""
+
+    @property
+    def connections(self) -> set[str]:
+        """What a member would have called its connection."""
+        return {f"{address} {self.port}" for address in self.customer.addresses}
+
+
+class Member:
+    """A web server in a sandbox of its own."""
+
+    def __init__(self, daemon: Daemon, name: str) -> None:
+        self.daemon = daemon
+        self.name = name
+        self.fate = ""
+        self.answered: Counter[str] = Counter()
+        self._log = daemon.host.directory / f"{name}.log"
+        sandbox = daemon.host.sandbox(name)
+        body = EndpointBody(NETWORK, name=sandbox.name, aliases=(name,), services=(NAME,))
+        endpoint = daemon.client.attach(AttachBody(body, JoinBody("netns", sandbox.name)))
+        self.station = station_of(daemon.host, sandbox, endpoint, endpoint.addresses)
+        with self._log.open("wb") as log:
+            command = [sys.executable, "-m", "vxnet.demo.member", name, str(TARGET)]
+            self.process = sandbox.popen(command, stdout=log)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether nobody killed it."""
+        return not self.fate
+
+    def kill(self) -> None:
+        """End its server without a goodbye."""
+        self.process.kill()
+        self.process.wait()
+        self.fate = "killed"
+
+    def connections(self) -> set[str]:
+        """Everybody who ever connected: address and port."""
+        return set(self._log.read_text().splitlines())
+
+
+class Shop:
+    """The service, and its customers."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        """Make it on the first host. Raises HostError where members do not get healthy."""
+        self.cluster = cluster
+        self.daemons = list(cluster.daemons)
+        body = ServiceBody(NAME, NETWORK, ports=(f"{PORT}:{TARGET}",), health="http:/health")
+        self.vips = self.daemons[0].client.create_service(body).vips
+        turns = itertools.cycle(self.daemons)
+        self.members = [Member(next(turns), f"m{n}") for n in range(1, MEMBERS + 1)]
+        self.customers = [d.attach(NETWORK, name="customer") for d in self.daemons[:-1]]
+        self._files = itertools.count(1)
+
+    def rows(self) -> list[MemberRow]:
+        """Its members, for the report."""
+        return [
+            MemberRow(m.name, m.daemon.host.label, m.station.addresses, dict(m.answered), m.fate)
+            for m in self.members
+        ]
+
+    def wait_until_healthy(self) -> float:
+        """Until every host believes those alive healthy, and no other: how long that took."""
+        wanted = {m.station.sandbox.name for m in self.members if m.is_alive}
+        return wait_for(
+            lambda: all(_healthy(daemon) == wanted for daemon in self.daemons),
+            HEALTHY_WITHIN_S,
+            f"{len(wanted)} members are healthy on every host",
+        )
+
+    def resolve(self, customer: Station, name: str) -> set[str]:
+        """What a program in a sandbox gets for a name."""
+        script = (
+            "import socket, sys\n"
+            "found = socket.getaddrinfo(sys.argv[1], 80, type=socket.SOCK_STREAM)\n"
+            "print(*(one[4][0] for one in found))"
+        )
+        command = [sys.executable, "-c", script, name]
+        return set(customer.sandbox.run(_within(customer, command)).stdout.split())
+
+    def ask(self, name: str, port: int, count: int, phase: str) -> list[Request]:
+        """Requests of every customer, `count` a thread."""
+        with self._asking(name, port, [str(count)]) as asking:
+            for process, _ in asking:
+                try:
+                    process.wait(timeout=120.0)
+                except subprocess.TimeoutExpired:
+                    raise HostError("the customers' requests took longer than 120 s") from None
+            return self._read(asking, phase)
+
+    @contextmanager
+    def load(self, phase: str) -> Iterator[list[Request]]:
+        """Customers ask all the time; at the end the list holds their requests."""
+        requests: list[Request] = []
+        with self._asking(NAME, PORT, []) as asking:
+            yield requests
+            end_all([process for process, _ in asking], patience_s=ENDED_WITHIN_S)
+            requests += self._read(asking, phase)
+
+    @contextmanager
+    def _asking(
+        self, name: str, port: int, more: Sequence[str]
+    ) -> Iterator[list[tuple[subprocess.Popen[bytes], tuple[Station, Path]]]]:
+        program = [sys.executable, "-m", "vxnet.demo.customer", name, str(port), str(THREADS)]
+        asking = []
+        try:
+            for customer in self.customers:
+                path = customer.host.directory / f"requests{next(self._files)}"
+                with path.open("wb") as output:
+                    process = customer.sandbox.popen(
+                        _within(customer, [*program, *more]), stdout=output
+                    )
+                asking.append((process, (customer, path)))
+            yield asking
+        finally:
+            end_all([process for process, _ in asking])
+
+    def _read(
+        self, asking: Sequence[tuple[subprocess.Popen[bytes], tuple[Station, Path]]], phase: str
+    ) -> list[Request]:
+        requests = []
+        for process, (customer, path) in asking:
+            lines = path.read_text().splitlines()
+            if process.returncode or not lines:
+                said = "\n".join(lines[-5:]) or "nothing"
+                raise HostError(f"{customer.label} ended with {process.returncode}, saying: {said}")
+            stories: list[dict[str, Any]] = [json.loads(line) for line in lines]
+            requests += [Request(customer, **story) for story in stories]
+        names = {member.name: member for member in self.members}
+        for request in requests:
+            if request.member in names:
+                names[request.member].answered[phase] += 1
+        return requests
+
+
+def _within(customer: Station, command: Sequence[str]) -> list[str]:
+    """Entered as `ip netns exec` does, which gives the sandbox its own resolv.conf."""
+    return ["ip", "netns", "exec", customer.sandbox.name, *command]
+
+
+def _healthy(daemon: Daemon) -> set[str]:
+    view = daemon.client.service(NAME)
+    return {member.endpoint for member in view.members if member.serving == "healthy"}
