@@ -169,13 +169,26 @@ def test_a_daemon_killed_in_the_middle_fails_a_check_and_leaves_nothing(
     assert leftovers(prefix) == []
 
 
+def test_a_demo_that_runs_is_not_removed(demo: subprocess.Popen[bytes]) -> None:
+    prefix = prefix_of(demo)
+    refused = subprocess.run(
+        [*VXNET, "demo", "--remove", prefix],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert f"demo {prefix} still runs" in refused.stderr
+    assert document(demo)["ok"]
+
+
 def test_a_kept_demo_runs_on_until_it_is_removed() -> None:
     program = start("--hosts", "2", "--datapath", "pure", "--keep")
     output, _ = program.communicate(timeout=200)
     assert program.returncode == 0, output.decode()
-    found = re.search(rb"vxnet demo --remove (vx[0-9a-f]{6})", output)
-    assert found is not None
-    prefix = found[1].decode()
+    # What is said first is of the beds of other tests, if there are any.
+    prefix = re.findall(rb"vxnet demo --remove (vx[0-9a-f]{6})", output)[-1].decode()
     assert f"namespace {prefix}-h1" in leftovers(prefix)
     removed = subprocess.run(
         [*VXNET, "demo", "--remove", prefix], capture_output=True, text=True, timeout=60, check=True

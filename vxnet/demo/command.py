@@ -8,6 +8,7 @@ from vxnet.demo.bed import in_use
 from vxnet.demo.leftovers import prefixes, remove
 from vxnet.demo.run import Options, run_demo
 from vxnet.demo.show import Live, Silent, kept, summary
+from vxnet.errors import StateError
 
 __all__ = ["demo", "remove_demo"]
 
@@ -20,11 +21,13 @@ def demo(options: Options, *, as_json: bool = False) -> int:
         return 0 if report.ok else 1
     console = Console()
     for prefix in prefixes():
-        state = "runs" if in_use(prefix) else "was left"
-        console.print(
-            f"another demo {state} on this machine: {prefix} (vxnet demo --remove {prefix})",
-            style="yellow",
-        )
+        if in_use(prefix):
+            console.print(f"another demo runs on this machine: {prefix}", style="yellow")
+        else:
+            console.print(
+                f"another demo was left on this machine: {prefix} (vxnet demo --remove {prefix})",
+                style="yellow",
+            )
     with Live(console) as live:
         report = run_demo(options, live)
     console.print(summary(report))
@@ -34,7 +37,12 @@ def demo(options: Options, *, as_json: bool = False) -> int:
 
 
 def remove_demo(prefix: str) -> int:
-    """Remove what a demo left or kept; 1 where there was nothing. Raises VxnetError."""
+    """Remove what a demo left or kept; 1 where there was nothing. Raises VxnetError.
+
+    One that still runs is not touched: it may be somebody else's.
+    """
+    if in_use(prefix):
+        raise StateError(f"demo {prefix} still runs; end it with Ctrl-C, and it removes itself")
     found = remove(prefix)
     for line in found:
         sys.stdout.write(f"removed: {line}\n")
