@@ -140,7 +140,13 @@ class Show:
 
     def _each(self, work: Callable[[int, Vm], str]) -> list[str]:
         with ThreadPoolExecutor(len(self._machines)) as pool:
-            return list(pool.map(work, range(1, len(self._machines) + 1), self._machines))
+            try:
+                return list(pool.map(work, range(1, len(self._machines) + 1), self._machines))
+            except (KeyboardInterrupt, SystemExit):
+                # Who waits for a machine waits no longer, and the pool can end.
+                for vm in self._machines:
+                    vm.switch_off()
+                raise
 
     def _boot(self) -> str:
         def boot(number: int, vm: Vm) -> str:
@@ -248,14 +254,7 @@ class Show:
         vm = self._machines[1]
         pid = vm.run("systemctl show -P MainPID vxnet.service").out.strip()
         vm.run("systemctl kill --signal=KILL --kill-whom=main vxnet.service")
-        vm.wait_for(
-            lambda: (
-                vm.run("systemctl is-active vxnet.service", check=False).status == 0
-                and vm.run("systemctl show -P MainPID vxnet.service").out.strip() not in ("0", pid)
-            ),
-            SOON_S,
-            "another daemon runs",
-        )
+        self._wait_for_another(vm, pid)
         took = self._wait_for_traffic()
         restarts = vm.run("systemctl show -P NRestarts vxnet.service").out.strip()
         return f"{restarts} restart counted, traffic flows {took:.1f} s after"
@@ -281,11 +280,7 @@ class Show:
         done = vm.run(f"echo $$ >{CGROUP}/cgroup.procs && exec {hog}", check=False)
         if done.status == 0:
             raise LabError("400 MiB were taken under a limit of 192 MiB")
-        vm.wait_for(
-            lambda: vm.run("systemctl is-active vxnet.service", check=False).status == 0,
-            SOON_S,
-            "the daemon runs",
-        )
+        self._wait_for_another(vm, "")
         took = self._wait_for_traffic()
         return (
             f"shipped as {int(shipped) >> 20} MiB; lowered to 192, whoever takes 400 is killed "
@@ -304,6 +299,20 @@ class Show:
         gone.switch_off()
         took = left.wait_for(lambda: not knows(), SOON_S, f"{INSIDE}.{number} is forgotten")
         return f"{gone.name} is off, and forgotten on {left.name} after {took:.1f} s"
+
+    def _wait_for_another(self, vm: Vm, pid: str) -> None:
+        """Until a daemon runs that is not this one."""
+
+        def runs() -> bool:
+            state = vm.run("systemctl is-active vxnet.service", check=False).out.strip()
+            now = vm.run("systemctl show -P MainPID vxnet.service").out.strip()
+            return state == "active" and now not in ("0", pid)
+
+        try:
+            vm.wait_for(runs, SOON_S, "another daemon runs")
+        except LabError as error:
+            log = vm.run("journalctl --no-pager --output short -n 15 -u vxnet.service").out
+            raise LabError(f"{error}; the journal says: {log}") from None
 
     def _wait_for_traffic(self) -> float:
         one = self._machines[0]
