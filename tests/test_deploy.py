@@ -13,30 +13,33 @@ from vxnet.cnm.model import EndpointId, device_name
 from vxnet.config import parse
 
 DEPLOY = ROOT / "deploy"
-UNIT = DEPLOY / "vxnet.service"
+SERVICES = ("vxnet.service", "vxnet-docker.service")
 EXPOSURE_MOST = 3.0
 
 
-def test_systemd_finds_nothing_to_say_about_the_unit(tmp_path: Path) -> None:
-    # It looks whether the program is there, which it is only after an installation.
-    program = tmp_path / "vxnet"
+@pytest.mark.parametrize("name", [*SERVICES, "vxnet-docker.socket"])
+def test_systemd_finds_nothing_to_say_about_the_units(name: str, tmp_path: Path) -> None:
+    # It looks whether the programs are there, which they are only after an installation.
+    program = tmp_path / "program"
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
-    unit = tmp_path / UNIT.name
-    unit.write_text(UNIT.read_text().replace("/opt/vxnet/bin/vxnet", str(program)))
+    for path in DEPLOY.glob("*.s[eo]*"):
+        text = re.sub(r"/opt/vxnet/bin/\w+", str(program), path.read_text(encoding="utf-8"))
+        (tmp_path / path.name).write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True
+        ["systemd-analyze", "verify", "--man=no", tmp_path / name], capture_output=True, text=True
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_the_unit_exposes_little() -> None:
+@pytest.mark.parametrize("name", SERVICES)
+def test_the_units_expose_little(name: str) -> None:
     done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", UNIT],
+        ["systemd-analyze", "security", "--offline=true", "--no-pager", DEPLOY / name],
         capture_output=True,
         text=True,
     )
-    found = re.search(r"Overall exposure level for vxnet.service: ([0-9.]+)", done.stdout)
+    found = re.search(rf"Overall exposure level for {name}: ([0-9.]+)", done.stdout)
     assert found is not None, done.stderr
     assert float(found[1]) <= EXPOSURE_MOST
 

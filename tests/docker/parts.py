@@ -8,7 +8,7 @@ from tests.helpers.hosts import ImaginedHost
 from vxnet.cnm.model import EndpointId
 from vxnet.docker.driver import DockerDriver
 from vxnet.docker.endpoints import DockerEndpoints
-from vxnet.docker.engine import EngineContainer, EngineNetwork
+from vxnet.docker.engine import EngineContainer, EngineContainerState, EngineNetwork
 from vxnet.docker.gateways import HERE, Gateways
 from vxnet.docker.ipam import IpamDriver
 from vxnet.docker.ledger import Ledger
@@ -32,7 +32,17 @@ class ImaginedEngine:
     def __init__(self) -> None:
         self.named: dict[str, str] = {}
         self.containers: dict[str, dict[str, str]] = {}
+        self.waiting: list[EngineContainerState] = []
+        self.started: list[str] = []
         self.down = False
+
+    async def stopped(self, networks: list[str]) -> list[EngineContainerState]:
+        self._check()
+        return self.waiting
+
+    async def start(self, container: str) -> None:
+        self._check()
+        self.started.append(container)
 
     async def network(self, network: str) -> EngineNetwork | None:
         self._check()

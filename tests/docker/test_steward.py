@@ -5,6 +5,13 @@ import pytest
 from tests.docker.parts import ImaginedEngine, Plugin, docker_id
 from tests.helpers.hosts import ImaginedHost
 from vxnet.control.memory import MemoryCluster
+from vxnet.docker.answers import NOBODY
+from vxnet.docker.engine import (
+    EngineContainerState,
+    EngineHostConfig,
+    EngineRestartPolicy,
+    EngineState,
+)
 
 POOL = ("10.9.0.0/24", "10.9.0.1/24")
 
@@ -75,3 +82,26 @@ async def test_an_address_of_a_dead_container_is_free_for_the_next(plugin: Plugi
     del plugin.host.host.sandboxes["/var/run/docker/netns/db"]
     await plugin.run("new", docker_id("blue"), "10.9.0.6/24")
     assert {str(e.addresses[0]) for e in plugin.host.endpoints} == {"10.9.0.5/24", "10.9.0.6/24"}
+
+
+async def test_what_docker_could_not_start_without_vxnet_is_started(plugin: Plugin) -> None:
+    engine = plugin.engine
+    assert engine is not None
+    engine.waiting = [
+        EngineContainerState(
+            name,
+            state=EngineState(error),
+            host_config=EngineHostConfig(EngineRestartPolicy(policy)),
+        )
+        for name, error, policy in (
+            ("waits", f"legacy plugin: Plugin.Activate: {NOBODY}", "always"),
+            ("by hand", f"legacy plugin: Plugin.Activate: {NOBODY}", "no"),
+            ("broken", "exec: no such file", "always"),
+        )
+    ]
+    reported: list[Exception] = []
+    engine.down = True
+    assert not await plugin.steward.revive(engine, reported.append)
+    engine.down = False
+    assert await plugin.steward.revive(engine, reported.append)
+    assert (engine.started, reported) == (["waits"], [])

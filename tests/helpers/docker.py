@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
@@ -15,7 +16,7 @@ from vxnet.demo.bed import Bed, Host
 from vxnet.demo.cluster import VXNET, Cluster, Daemon, wait_for
 from vxnet.demo.processes import end_all
 
-__all__ = ["IMAGE", "SETTINGS", "DockerHost", "docker_hosts"]
+__all__ = ["IMAGE", "SETTINGS", "WITH_PORTER", "DockerHost", "docker_hosts"]
 
 IMAGE = "vx:1"
 SETTINGS = """
@@ -23,6 +24,10 @@ SETTINGS = """
 enabled = true
 api = "/run/docker/docker.sock"
 """
+PORTER = (sys.executable, "-m", "vxnet.docker.porter")
+BEHIND = "/run/docker/vxnet.sock"
+WITH_PORTER = f'{SETTINGS}socket = "{BEHIND}"\n'
+"""The daemon listens where only the porter asks."""
 HOLD = 'hostname "$1"; mount --bind "$2" /run/docker; echo ready; exec sleep infinity'
 PROGRAMS = ("iperf3",)
 WAITING = ["sh", "-c", "trap 'exit 0' TERM; while :; do sleep 3600 & wait; done"]
@@ -42,6 +47,13 @@ class DockerHost(Daemon):
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == b"ready\n"
         self._engine: subprocess.Popen[bytes] | None = None
+        self._porter: subprocess.Popen[bytes] | None = None
+
+    def start_porter(self) -> None:
+        """Have what dockerd asks be there whether the daemon is or not."""
+        with (self.home / "porter.log").open("ab") as log:
+            command = self._inside([*PORTER, BEHIND, "/run/docker/plugins/vxnet.sock"])
+            self._porter = self.host.popen(command, stdout=log, stderr=log)
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -93,7 +105,7 @@ class DockerHost(Daemon):
         if self._engine is not None and self._engine.poll() is None:
             self.remove_containers()
         self.stop_engine()
-        end_all([self._holder])
+        end_all([p for p in (self._porter, self._holder) if p is not None])
 
     def try_docker(self, *words: str, within_s: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run `docker`, as a user on this host would."""

@@ -1,10 +1,13 @@
 """Containers go on over restarts of dockerd, of vxnet and of both."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.helpers.docker import DockerHost, docker_hosts
+from tests.helpers.docker import WITH_PORTER, DockerHost, docker_hosts
+from tests.helpers.pulse import Pulse
+from tests.helpers.streams import Place
 from vxnet.demo.cluster import wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(400)]
@@ -16,7 +19,9 @@ ANSWERS_WITHIN_S = 30.0
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[list[DockerHost]]:
     """Two hosts whose containers survive their dockerd."""
-    with docker_hosts(2, engine=("--live-restore",)) as (_, places):
+    with docker_hosts(2, engine=("--live-restore",), settings=WITH_PORTER) as (_, places):
+        for place in places:
+            place.start_porter()
         yield places
 
 
@@ -45,12 +50,28 @@ def restart_both_vxnet_first(host: DockerHost) -> None:
     host.start_engine("--live-restore")
 
 
+def restart_both_engine_first(host: DockerHost) -> None:
+    host.kill()
+    host.kill_engine()
+    host.start_engine("--live-restore")
+    host.start()
+    host.wait_until_ready()
+
+
 RESTARTS = (
     end_vxnet_gently,
     restart_vxnet,
     restart_engine,
     restart_both_vxnet_first,
+    restart_both_engine_first,
 )
+LOST_AT_MOST = 5
+"""Beats, one every 10 ms, where vxnet runs on."""
+
+
+def place_of(host: DockerHost, container: str) -> Place:
+    pid = host.docker("inspect", "--format", "{{.State.Pid}}", container)
+    return Place(Path(f"/proc/{pid}/ns/net"), (host.address(container, "blue"),))
 
 
 def test_traffic_goes_on_over_restarts(hosts: list[DockerHost]) -> None:
@@ -61,13 +82,17 @@ def test_traffic_goes_on_over_restarts(hosts: list[DockerHost]) -> None:
     one.container("web", "blue")
     two.container("db", "blue", "--publish", "8080:80")
     address = two.address("db", "blue")
+    source, target = place_of(one, "web"), place_of(two, "db")
     for number, restart in enumerate(RESTARTS):
-        restart(two)
-        wait_for(
-            lambda: one.pings("web", address),
-            ANSWERS_WITHIN_S,
-            f"db answers after {restart.__name__}",
-        )
+        with Pulse(source, target) as pulse:
+            restart(two)
+            wait_for(
+                lambda: one.pings("web", address),
+                ANSWERS_WITHIN_S,
+                f"db answers after {restart.__name__}",
+            )
+        if restart is restart_engine:
+            assert len(pulse.lost) <= LOST_AT_MOST, f"{len(pulse.lost)} of {len(pulse.sent)} lost"
         assert two.pings("db", one.vtep)
         # Its network is not created anew by dockerd, and still takes containers.
         two.container(f"new{number}", "blue")

@@ -1,5 +1,6 @@
 """Docker's own API, asked for the names of networks and containers; never within a call of its."""
 
+from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
@@ -9,9 +10,18 @@ from msgspec import Struct, field
 
 from vxnet.errors import UNREADABLE, HostError
 
-__all__ = ["Engine", "EngineNetwork"]
+__all__ = [
+    "Engine",
+    "EngineContainer",
+    "EngineContainerState",
+    "EngineHostConfig",
+    "EngineNetwork",
+    "EngineRestartPolicy",
+    "EngineState",
+]
 
 PATIENCE_S: Final = 5.0
+STARTS_WITHIN_S: Final = 60.0
 ANSWER_BYTES_MAX: Final = 16 << 20
 
 T = TypeVar("T")
@@ -33,6 +43,42 @@ class EngineNetwork(Struct, frozen=True):
     containers: dict[str, EngineContainer] | None = field(name="Containers", default=None)
 
 
+class EngineState(Struct, frozen=True):
+    """How a container is."""
+
+    error: str = field(name="Error", default="")
+
+
+class EngineRestartPolicy(Struct, frozen=True):
+    """When dockerd starts a container by itself."""
+
+    name: str = field(name="Name", default="")
+
+
+class EngineHostConfig(Struct, frozen=True):
+    """What a container was told of its host."""
+
+    restart_policy: EngineRestartPolicy = field(name="RestartPolicy", default=EngineRestartPolicy())
+
+
+class EngineContainerState(Struct, frozen=True):
+    """A container by itself."""
+
+    id: str = field(name="Id")
+    name: str = field(name="Name", default="")
+    state: EngineState = field(name="State", default=EngineState())
+    host_config: EngineHostConfig = field(name="HostConfig", default=EngineHostConfig())
+
+    @property
+    def starts_itself(self) -> bool:
+        """Whether dockerd starts it when it starts itself."""
+        return self.host_config.restart_policy.name not in ("", "no")
+
+
+class _Listed(Struct, frozen=True):
+    id: str = field(name="Id")
+
+
 class Engine:
     """dockerd behind its Unix socket."""
 
@@ -47,22 +93,54 @@ class Engine:
         """Every network there is, without containers."""
         return await self._get("/networks", list[EngineNetwork]) or []
 
-    async def _get(self, path: str, kind: type[T]) -> T | None:
-        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
-        connector = aiohttp.UnixConnector(self._path)
-        try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.get(f"http://docker{path}") as answer,
-            ):
-                if answer.status == 404:
-                    return None
-                body = await answer.content.read(ANSWER_BYTES_MAX)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            reason = str(error) or f"no answer within {PATIENCE_S:.0f} s"
-            raise HostError(f"Docker's API at {self._path} cannot be asked: {reason}") from None
+    async def stopped(self, networks: list[str]) -> list[EngineContainerState]:
+        """The containers in these networks that do not run."""
+        filters = {"status": ["created", "exited"], "network": networks}
+        query = {"all": "1", "filters": msgspec.json.encode(filters).decode()}
+        listed = await self._get("/containers/json", list[_Listed], query) or []
+        found = [
+            await self._get(f"/containers/{quote(c.id, safe='')}/json", EngineContainerState)
+            for c in listed
+        ]
+        return [container for container in found if container is not None]
+
+    async def start(self, container: str) -> None:
+        """Start a container. Raises HostError where dockerd refuses."""
+        path = f"/containers/{quote(container, safe='')}/start"
+        status, body = await self._ask("POST", path, patience_s=STARTS_WITHIN_S)
+        if status >= 400:
+            raise HostError(
+                f"Docker cannot start the container {container[:12]}: "
+                f"{body.decode(errors='replace').strip()}"
+            )
+
+    async def _get(
+        self, path: str, kind: type[T], query: Mapping[str, str] | None = None
+    ) -> T | None:
+        status, body = await self._ask("GET", path, query)
+        if status == 404:
+            return None
         try:
             found: Any = msgspec.json.decode(body, type=kind)
         except UNREADABLE as error:
             raise HostError(f"Docker's API at {self._path} answered {path}: {error}") from None
         return found  # type: ignore[no-any-return]
+
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        patience_s: float = PATIENCE_S,
+    ) -> tuple[int, bytes]:
+        timeout = aiohttp.ClientTimeout(total=patience_s)
+        connector = aiohttp.UnixConnector(self._path)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+                session.request(method, f"http://docker{path}", params=query) as answer,
+            ):
+                return answer.status, await answer.content.read(ANSWER_BYTES_MAX)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            reason = str(error) or f"no answer within {patience_s:.0f} s"
+            raise HostError(f"Docker's API at {self._path} cannot be asked: {reason}") from None

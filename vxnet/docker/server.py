@@ -4,22 +4,20 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from aiohttp import web
 
 from vxnet.cnm import libnetwork
 from vxnet.cnm.libnetwork import Activated
+from vxnet.docker.answers import BODY_BYTES_MAX, answer, refuse
 from vxnet.docker.driver import DockerDriver
 from vxnet.docker.ipam import IpamDriver
 from vxnet.errors import UNREADABLE, HostError, VxnetError
 from vxnet.host.unix import listen
 
 __all__ = ["PluginServer", "calls"]
-
-CONTENT_TYPE: Final = "application/vnd.docker.plugins.v1.1+json"
-BODY_BYTES_MAX: Final = 1 << 20
 
 _log = logging.getLogger(__name__)
 
@@ -99,19 +97,19 @@ class PluginServer:
         name = request.match_info["call"]
         call = self._calls.get(name)
         if call is None:
-            return _json({"Err": f"vxnet has no call {name[:80]}"}, 404)
+            return refuse(f"vxnet has no call {name[:80]}", 404)
         try:
-            return _json(await _carry_out(call, await request.read()))
+            return answer(await _carry_out(call, await request.read()))
         except VxnetError as error:
             _log.info("Docker was refused", {"call": name, "reason": error})
-            return _json({"Err": str(error)})
+            return refuse(str(error))
         except UNREADABLE as error:
-            return _json({"Err": f"{name} cannot be read: {error}"}, 400)
+            return refuse(f"{name} cannot be read: {error}", 400)
         except web.HTTPException:
             raise
         except Exception:
             _log.exception("a call of Docker's met a fault", {"call": name})
-            return _json({"Err": "vxnet met a fault of its own; its log has the details"}, 500)
+            return refuse("vxnet met a fault of its own; its log has the details", 500)
 
 
 async def _carry_out(call: Call, body: bytes) -> Any:
@@ -124,12 +122,6 @@ async def _carry_out(call: Call, body: bytes) -> Any:
 
 async def _activate() -> Activated:
     return Activated(("NetworkDriver", "IpamDriver"))
-
-
-def _json(document: Any, status: int = 200) -> web.Response:
-    return web.Response(
-        body=msgspec.json.encode(document), status=status, content_type=CONTENT_TYPE
-    )
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from typing import Final
 
 from vxnet.cnm.libnetwork import NetworkNames
 from vxnet.cnm.model import Endpoint
+from vxnet.docker.answers import NOBODY
 from vxnet.docker.driver import DockerDriver
 from vxnet.docker.endpoints import DockerEndpoints
 from vxnet.docker.engine import Engine, EngineNetwork
@@ -58,6 +59,17 @@ class Steward:
 
     async def run(self, report: Callable[[VxnetError], None]) -> None:
         """Look after Docker's things until cancelled; failures are reported."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._revive(report))
+            tasks.create_task(self._look_after(report))
+
+    async def _revive(self, report: Callable[[VxnetError], None]) -> None:
+        while self._engine is not None:
+            if await self.revive(self._engine, report):
+                return
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _look_after(self, report: Callable[[VxnetError], None]) -> None:
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LOOK_EVERY_S):
@@ -73,6 +85,26 @@ class Steward:
                     await self._gateways.restore()
             except VxnetError as error:
                 report(error)
+
+    async def revive(self, engine: Engine, report: Callable[[VxnetError], None]) -> bool:
+        """Start what Docker could not start while no daemon ran; says whether Docker answered.
+
+        Docker tries once, when it starts itself; after that nobody else would.
+        """
+        if not self._ledger.networks:
+            return True
+        try:
+            stopped = await engine.stopped(list(self._ledger.networks))
+        except HostError:
+            return False  # it is just starting, or not there
+        for container in stopped:
+            if container.starts_itself and NOBODY in container.state.error:
+                try:
+                    await engine.start(container.id)
+                    _log.info("started what Docker could not", {"container": container.name})
+                except HostError as error:
+                    report(error)
+        return True
 
     async def look(self) -> None:
         """Remove what has been an orphan for long enough, and note what is missing."""
