@@ -158,6 +158,8 @@ class VxlanSettings(Struct, frozen=True, kw_only=True):
     """The VXLAN port, the same on every host."""
     checksum: Switch = True
     """Write outer UDP checksums, and refuse IPv6 packets without; off only on every host."""
+    remote_checksum: Switch = True
+    """Let native hosts of the cluster leave inner checksums of long frames to this one."""
     gso_max_bytes: Annotated[
         int, _kind("a number of octets from 2048 to 65536", ge=2048, le=65536)
     ] = 62_000

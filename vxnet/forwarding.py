@@ -27,6 +27,7 @@ from vxnet.gossip.events import (
     EntryGone,
     EntrySet,
     Event,
+    Feature,
     NetworkPeer,
     NodeId,
 )
@@ -70,7 +71,7 @@ class Forwarding:
         self._datapath = datapath
         self._control = control
         self._segments: set[Vni] = set()
-        self._peers: dict[Vni, dict[NodeId, Vtep]] = {}
+        self._peers: dict[Vni, dict[NodeId, Peer]] = {}
         self._foreign: dict[Vni, tuple[Peer, ...]] = {}
         self._met: dict[Vni, dict[Ip, Peer]] = {}
         self._stations: dict[tuple[Vni, Mac], _Station] = {}
@@ -121,7 +122,7 @@ class Forwarding:
 
     def vteps(self) -> set[Vtep]:
         """The other hosts of the cluster that share a network with this one."""
-        return {vtep for vni in self._segments for vtep in self._peers.get(vni, {}).values()}
+        return {peer.vtep for vni in self._segments for peer in self._peers.get(vni, {}).values()}
 
     def met(self, vni: Vni) -> dict[Ip, Peer]:
         """The VTEPs that a network learned from their frames."""
@@ -168,13 +169,13 @@ class Forwarding:
 
     def peers(self, vni: Vni) -> dict[NodeId, Vtep]:
         """The other hosts that have a network."""
-        return dict(self._peers.get(vni, {}))
+        return {owner: peer.vtep for owner, peer in self._peers.get(vni, {}).items()}
 
     def known(self) -> Presumed:
         """What gossip has told of other hosts, for a daemon that follows this one at once."""
         return Presumed(
             tuple(
-                SetPeers(vni, tuple(Peer(vtep) for vtep in peers.values()))
+                SetPeers(vni, tuple(peers.values()))
                 for vni, peers in self._peers.items()
                 if vni in self._segments
             ),
@@ -278,7 +279,8 @@ class Forwarding:
             return
         peers = self._peers.setdefault(event.vni, {})
         if event.present:
-            peers[event.owner] = event.vtep
+            completes = Feature.COMPLETES_CHECKSUMS in event.features
+            peers[event.owner] = Peer(event.vtep, completes_checksums=completes)
         else:
             peers.pop(event.owner, None)
         if not peers:
@@ -339,9 +341,11 @@ class Forwarding:
         return found
 
     def _all_peers(self, vni: Vni) -> SetPeers:
-        vteps = set(self._peers.get(vni, {}).values())
-        vteps.update(p.vtep for some in self._presumed.peers if some.vni == vni for p in some.peers)
-        known = tuple(Peer(vtep) for vtep in sorted(vteps))
+        members = {
+            p.vtep: p for some in self._presumed.peers if some.vni == vni for p in some.peers
+        }
+        members.update((peer.vtep, peer) for peer in self._peers.get(vni, {}).values())
+        known = tuple(members[vtep] for vtep in sorted(members))
         there = {peer.vtep.ip for peer in known}
         for peer in (*self._foreign.get(vni, ()), *self._met.get(vni, {}).values()):
             if peer.vtep.ip not in there:

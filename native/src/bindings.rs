@@ -103,7 +103,7 @@ impl Engine {
     ///
     /// `inherited` are sockets that a former daemon received on; they are the engine's now.
     #[new]
-    #[pyo3(signature = (ip, port, *, workers, source_ports, senders, receive_buffer, send_buffer, checksum, busy_poll_us, inherited))]
+    #[pyo3(signature = (ip, port, *, workers, source_ports, senders, receive_buffer, send_buffer, checksum, remote_checksum, busy_poll_us, inherited))]
     #[allow(clippy::too_many_arguments)] // named, every one
     fn new(
         py: Python,
@@ -115,6 +115,7 @@ impl Engine {
         receive_buffer: i32,
         send_buffer: i32,
         checksum: bool,
+        remote_checksum: bool,
         busy_poll_us: u64,
         inherited: Vec<RawFd>,
     ) -> PyResult<Self> {
@@ -130,6 +131,7 @@ impl Engine {
             receive_octets: receive_buffer,
             send_octets: send_buffer,
             checksum,
+            completes_checksums: remote_checksum,
             busy_poll: Duration::from_micros(busy_poll_us),
         };
         let workers = py.detach(|| Workers::open(&plan, inherited)).map_err(refused)?;
@@ -270,15 +272,16 @@ impl Engine {
         })
     }
 
-    /// Replace the peers of networks, each with whether it is learned from; unknown networks are
-    /// ignored.
-    fn set_peers(&self, peers: Vec<(u32, Vec<(u32, bool)>)>) -> PyResult<()> {
+    /// Replace the peers of networks, each with whether it is learned from and whether inner
+    /// checksums may be left to it; unknown networks are ignored.
+    fn set_peers(&self, peers: Vec<(u32, Vec<(u32, bool, bool)>)>) -> PyResult<()> {
         self.change(|model| {
             for (vni, peers) in peers {
                 let Some(before) = model.segments.get(&vni) else { continue };
                 let mut segment = Segment::clone(before);
-                segment.set_peers(peers.into_iter().filter_map(|(number, learning)| {
+                segment.set_peers(peers.into_iter().filter_map(|(number, learning, remote)| {
                     let vtep = Arc::clone(model.vteps.get(number as usize)?);
+                    vtep.set_completes_checksums(remote);
                     Some(Peer { vtep, learning })
                 }));
                 model.segments.insert(vni, Arc::new(segment));

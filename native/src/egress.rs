@@ -15,7 +15,7 @@ use crate::punt::{self, Origin};
 use crate::room::Room;
 use crate::strangers::Strangers;
 use crate::vnet::{self, Gso, Header};
-use crate::vxlan;
+use crate::vxlan::{self, Remote};
 use crate::watch::{End, Watch};
 
 /// Octets one read of a link may bring.
@@ -41,6 +41,8 @@ pub struct Context<'a> {
     pub strangers: &'a Strangers,
     /// Who looks on.
     pub watch: &'a Watch,
+    /// Whether other hosts of the cluster may leave inner checksums to this one.
+    pub completes_checksums: bool,
     /// Which queue of a link to write to, of those it has.
     pub queue: usize,
 }
@@ -299,8 +301,8 @@ impl Egress {
             class: segment.settings.outer_class(frame),
             is_copy,
         };
-        let wrapping = vxlan::build(segment.vni);
         let Some(cut) = parcel.cut else {
+            let wrapping = vxlan::build(segment.vni, None);
             let frame = &mut self.buffer[parcel.frame.clone()];
             if mss::may_be_syn(frame) {
                 let packet = parcel.packet.as_ref();
@@ -314,6 +316,9 @@ impl Egress {
             self.outbox.push(&heading, datagram, &self.buffer, context);
             return Ok(());
         };
+        let remote = parcel.packet.as_ref().filter(|_| vtep.completes_checksums());
+        let remote = remote.and_then(Remote::of);
+        let wrapping = vxlan::build(segment.vni, remote);
         for index in 0..cut.count() {
             if CUTS - self.cuts_used < vxlan::BYTES + cut.longest() {
                 // What was pushed must leave before it is written over.
@@ -325,7 +330,7 @@ impl Egress {
             let (wrap, room) = cuts[self.cuts_used..].split_at_mut(vxlan::BYTES);
             wrap.copy_from_slice(&wrapping);
             let start = self.cuts_used;
-            self.cuts_used += vxlan::BYTES + cut.write(frame, index, room);
+            self.cuts_used += vxlan::BYTES + cut.write(frame, index, room, remote.is_some());
             let datagram = start..self.cuts_used;
             self.outbox.push(&heading, datagram, &self.buffer, context);
         }

@@ -9,11 +9,12 @@ use crate::egress::Context;
 use crate::io::udp::{BURSTS_MAX, Burst, Inbox, Socket};
 use crate::model::Segment;
 use crate::mss;
+use crate::offload::cut;
 use crate::packet::{self, Packet};
 use crate::punt::Origin;
 use crate::strangers::Strangers;
 use crate::vnet;
-use crate::vxlan::{self, Fault};
+use crate::vxlan::{self, Fault, Remote};
 use crate::watch::{End, Entrance};
 use crate::yard::{Source, Yard};
 
@@ -100,15 +101,21 @@ impl Ingress {
         if class & 3 != 0 && vxlan::decapsulate_ecn(&mut octets[frame.clone()], class).is_err() {
             return route.refuse(context, Reason::EcnCongested, &octets[frame]);
         }
+        if route.remote.is_some_and(|remote| remote.at + 2 > frame.len()) {
+            return route.refuse(context, Reason::FrameMalformed, &octets[frame]);
+        }
         if mss::may_be_syn(&octets[frame.clone()]) {
             route.clamp(&mut octets[frame.clone()]);
         }
         match &route.decision {
             Inward::Deliver(port) => {
-                self.yard.add(context, octets, &route.source, port, frame);
+                self.yard.add(context, octets, &route.source, port, frame, route.remote);
             }
             Inward::Drop(reason) => route.refuse(context, *reason, &octets[frame]),
             Inward::Punt => {
+                if let Some(remote) = route.remote {
+                    let _ = cut::complete_checksum(&mut octets[frame.clone()], &remote.vnet());
+                }
                 if context.punts.push(route.origin, &vnet::PLAIN, &octets[frame.clone()]) {
                     context.io.punts.add(1);
                 } else {
@@ -122,7 +129,7 @@ impl Ingress {
 
 // What belongs to no network here, as far as it is there at all.
 fn tell_stray(context: Context, datagram: &[u8], burst: &Burst, reason: Reason) {
-    let vni = vxlan::parse(datagram).map_or(0, |(vni, _)| vni);
+    let vni = vxlan::parse(datagram).map_or(0, |header| header.vni);
     let frame = datagram.get(vxlan::BYTES..).unwrap_or_default();
     let (entrance, end) = (Entrance::Tunnel(burst.from), End::Dropped(reason));
     context.watch.note(vni, entrance, end, 1, std::iter::once(frame));
@@ -135,6 +142,7 @@ struct Route<'a> {
     source: Source<'a>,
     segment: &'a Segment,
     strangers: Option<&'a Strangers>,
+    remote: Option<Remote>,
     received: Amount,
     decision: Inward<'a>,
 }
@@ -142,12 +150,19 @@ struct Route<'a> {
 impl<'a> Route<'a> {
     // Fails for what belongs to no network here.
     fn find(context: Context<'a>, datagram: &[u8], burst: &Burst) -> Result<Self, Reason> {
-        let (vni, reserved) = vxlan::parse(datagram).map_err(|fault| match fault {
+        let header = vxlan::parse(datagram).map_err(|fault| match fault {
             Fault::Short => Reason::VxlanShort,
             Fault::NoVniFlag => Reason::VxlanNoVniFlag,
         })?;
+        let vni = header.vni;
         let segment = context.view.model.segments.get(&vni).ok_or(Reason::UnknownVni)?;
         let glance = *datagram.first_chunk().ok_or(Reason::VxlanShort)?;
+        // To all others these bits are reserved, and ignored as such.
+        let peer = segment.peers.get(&burst.from);
+        let both_do =
+            context.completes_checksums && peer.is_some_and(|peer| peer.vtep.completes_checksums());
+        let remote = header.remote.filter(|_| both_do);
+        let reserved = header.reserved || header.remote.is_some() && remote.is_none();
         let origin = Origin::Tunnel { vni, from: burst.from, reserved };
         let vtep = context.view.model.peers.get(&burst.from);
         let source = Source { network: &segment.counters, vtep };
@@ -161,7 +176,7 @@ impl<'a> Route<'a> {
         };
         let strangers = is_stranger.then_some(context.strangers);
         let received = Amount::default();
-        Ok(Self { glance, origin, source, segment, strangers, received, decision })
+        Ok(Self { glance, origin, source, segment, strangers, remote, received, decision })
     }
 
     // RFC 9293 §3.7.1: what answers a SYN has to fit the way back.
@@ -169,7 +184,7 @@ impl<'a> Route<'a> {
         let packet = Packet::locate(frame).unwrap_or(None);
         if let Some(vtep) = self.source.vtep {
             let mtu = self.segment.mtu_to(vtep, packet.as_ref());
-            mss::clamp(frame, packet.as_ref(), mtu, false);
+            mss::clamp(frame, packet.as_ref(), mtu, self.remote.is_some());
         }
     }
 

@@ -75,6 +75,7 @@ pub struct Vtep {
     /// What came from it and went to it.
     pub counters: Counters,
     takes_bursts: AtomicBool,
+    completes_checksums: AtomicBool,
     frame_max: AtomicUsize,
 }
 
@@ -87,6 +88,7 @@ impl Vtep {
             name: Address::from(address),
             counters: Counters::default(),
             takes_bursts: AtomicBool::new(true),
+            completes_checksums: AtomicBool::new(false),
             frame_max: AtomicUsize::new(usize::MAX),
         }
     }
@@ -94,6 +96,16 @@ impl Vtep {
     /// Whether the kernel cuts bursts on the way to it.
     pub fn takes_bursts(&self) -> bool {
         self.takes_bursts.load(Ordering::Relaxed)
+    }
+
+    /// Whether inner checksums may be left to it.
+    pub fn completes_checksums(&self) -> bool {
+        self.completes_checksums.load(Ordering::Relaxed)
+    }
+
+    /// It said so, or says so no longer.
+    pub fn set_completes_checksums(&self, completes: bool) {
+        self.completes_checksums.store(completes, Ordering::Relaxed);
     }
 
     /// Octets of the longest frame that the way to it carries.

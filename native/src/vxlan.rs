@@ -1,14 +1,21 @@
 //! The VXLAN header (RFC 7348 §5) and what a tunnel does to ECN (RFC 6040).
 
 use crate::checksum;
-use crate::packet::{self, ethertype};
+use crate::packet::{self, Packet, ethertype, protocol};
+use crate::vnet;
 
 /// Octets of the header.
 pub const BYTES: usize = 8;
 
 const I_FLAG: u32 = 0x0800_0000;
-const RESERVED_HIGH: u32 = 0xf7ff_ffff;
-const RESERVED_LOW: u32 = 0x0000_00ff;
+const REMOTE_FLAG: u32 = 0x0020_0000;
+const LOW: u32 = 0x0000_00ff;
+const REMOTE_UDP: u32 = 0x80;
+const REMOTE_START: u32 = 0x7f; // halved
+
+/// Where the checksum is in a TCP and in a UDP header.
+const TCP_FIELD: usize = 16;
+const UDP_FIELD: usize = 6;
 
 /// What is wrong with a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,13 +26,64 @@ pub enum Fault {
     NoVniFlag,
 }
 
-/// The header of a network: `08 00 00 00 VV VV VV 00`.
-pub fn build(vni: u32) -> [u8; BYTES] {
-    (u64::from(I_FLAG) << 32 | u64::from(vni) << 8).to_be_bytes()
+/// Remote checksum offload (draft-herbert-vxlan-rco): the inner transport checksum is left to whoever
+/// receives the frame, and its field holds the sum of the pseudo header. Offsets count from the
+/// frame's first octet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remote {
+    /// Where what the checksum covers begins.
+    pub start: usize,
+    /// Where the checksum goes.
+    pub at: usize,
 }
 
-/// The VNI, and whether any reserved bit was set. The inner frame starts 8 octets on.
-pub fn parse(datagram: &[u8]) -> Result<(u32, bool), Fault> {
+impl Remote {
+    /// For the transport header of this packet; `None` where the VXLAN header could not say it.
+    pub fn of(packet: &Packet) -> Option<Self> {
+        let field = match packet.protocol {
+            protocol::TCP => TCP_FIELD,
+            protocol::UDP => UDP_FIELD,
+            _ => return None,
+        };
+        let start = packet.transport;
+        let can_be_said = start % 2 == 0 && start / 2 <= REMOTE_START as usize;
+        (can_be_said && !packet.is_fragment).then_some(Self { start, at: start + field })
+    }
+
+    /// The same as the header of an ordinary frame says it.
+    pub fn vnet(self) -> vnet::Header {
+        vnet::Header {
+            needs_checksum: true,
+            gso: vnet::Gso::None,
+            gso_size: 0,
+            checksum_start: self.start as u16,
+            checksum_offset: (self.at - self.start) as u16,
+        }
+    }
+}
+
+/// What a header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The network.
+    pub vni: u32,
+    /// Whether any bit was set that has no meaning here.
+    pub reserved: bool,
+    /// What is left to us, if the sender may leave it.
+    pub remote: Option<Remote>,
+}
+
+/// The header of a network: `08 00 00 00 VV VV VV 00`, or `08 20 00 00 VV VV VV RR`.
+pub fn build(vni: u32, remote: Option<Remote>) -> [u8; BYTES] {
+    let (flag, low) = remote.map_or((0, 0), |Remote { start, at }| {
+        let is_udp = at - start == UDP_FIELD;
+        (REMOTE_FLAG, (start as u32 / 2) & REMOTE_START | if is_udp { REMOTE_UDP } else { 0 })
+    });
+    (u64::from(I_FLAG | flag) << 32 | u64::from(vni << 8 | low)).to_be_bytes()
+}
+
+/// What the header of a datagram says. The inner frame starts 8 octets on.
+pub fn parse(datagram: &[u8]) -> Result<Header, Fault> {
     if datagram.len() < BYTES + packet::ETHERNET {
         return Err(Fault::Short);
     }
@@ -36,7 +94,14 @@ pub fn parse(datagram: &[u8]) -> Result<(u32, bool), Fault> {
     if flags & I_FLAG == 0 {
         return Err(Fault::NoVniFlag);
     }
-    Ok((tail >> 8, flags & RESERVED_HIGH != 0 || tail & RESERVED_LOW != 0))
+    let remote = (flags & REMOTE_FLAG != 0).then(|| {
+        let start = (tail & REMOTE_START) as usize * 2;
+        let field = if tail & REMOTE_UDP != 0 { UDP_FIELD } else { TCP_FIELD };
+        Remote { start, at: start + field }
+    });
+    let known = I_FLAG | if remote.is_some() { REMOTE_FLAG } else { 0 };
+    let reserved = flags & !known != 0 || remote.is_none() && tail & LOW != 0;
+    Ok(Header { vni: tail >> 8, reserved, remote })
 }
 
 /// The two ECN bits of a traffic class.
@@ -115,15 +180,36 @@ mod tests {
 
     #[test]
     fn a_header_is_read_back() {
-        let mut datagram = build(0x00ab_cdef).to_vec();
+        let mut datagram = build(0x00ab_cdef, None).to_vec();
+        let says = |reserved| Ok(Header { vni: 0x00ab_cdef, reserved, remote: None });
         assert_eq!(datagram, [8, 0, 0, 0, 0xab, 0xcd, 0xef, 0]);
         assert_eq!(parse(&datagram), Err(Fault::Short));
         datagram.resize(22, 0);
-        assert_eq!(parse(&datagram), Ok((0x00ab_cdef, false)));
+        assert_eq!(parse(&datagram), says(false));
         datagram[7] = 1;
-        assert_eq!(parse(&datagram), Ok((0x00ab_cdef, true)));
+        assert_eq!(parse(&datagram), says(true));
         datagram[0] = 0xf7;
         assert_eq!(parse(&datagram), Err(Fault::NoVniFlag));
+    }
+
+    #[test]
+    fn a_checksum_left_to_the_receiver_is_said_as_linux_says_it() {
+        let frame = crate::offload::cut::tests::frame(false, true, 16, 12, b"hello");
+        let mut packet = Packet::locate(&frame).unwrap().unwrap();
+        let tcp = Remote { start: 34, at: 50 };
+        assert_eq!(Remote::of(&packet), Some(tcp));
+        let mut datagram = build(0x00ab_cdef, Some(tcp)).to_vec();
+        assert_eq!(datagram, [8, 0x20, 0, 0, 0xab, 0xcd, 0xef, 17]);
+        datagram.extend(frame);
+        let says = |remote| Ok(Header { vni: 0x00ab_cdef, reserved: false, remote: Some(remote) });
+        assert_eq!(parse(&datagram), says(tcp));
+        datagram[7] |= 0x80;
+        assert_eq!(parse(&datagram), says(Remote { start: 34, at: 40 }));
+        for (transport, protocol) in [(256, 6), (35, 6), (34, 1)] {
+            packet.transport = transport;
+            packet.protocol = protocol;
+            assert_eq!(Remote::of(&packet), None);
+        }
     }
 
     // RFC 6040 §4.2, figure 4; rows are the inner, columns the outer header, in order of the bits.

@@ -50,6 +50,7 @@ pub struct Shared {
     pub stray: Counters,
     /// Frames of VTEPs that are no peers.
     pub strangers: Strangers,
+    completes_checksums: bool,
     busy_poll: Duration,
     started: Instant,
     stopping: AtomicBool,
@@ -74,6 +75,7 @@ impl Shared {
             watch: &self.watch,
             io: &self.io,
             strangers: &self.strangers,
+            completes_checksums: self.completes_checksums,
             queue,
         }
     }
@@ -110,6 +112,8 @@ pub struct Plan {
     pub send_octets: i32,
     /// Whether outer UDP checksums are written.
     pub checksum: bool,
+    /// Whether other hosts of the cluster may leave inner checksums to this one.
+    pub completes_checksums: bool,
     /// How long a thread without frames looks again before it sleeps, at most.
     pub busy_poll: Duration,
 }
@@ -147,6 +151,7 @@ impl Workers {
             io: Io::default(),
             stray: Counters::default(),
             strangers: Strangers::default(),
+            completes_checksums: plan.completes_checksums,
             busy_poll: plan.busy_poll,
             started: Instant::now(),
             stopping: AtomicBool::new(false),

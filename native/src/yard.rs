@@ -8,10 +8,11 @@ use std::sync::Arc;
 use crate::counters::{Amount, Counters, Fate, Reason};
 use crate::egress::{Context, write};
 use crate::model::{Port, Vtep};
-use crate::offload::cut::Cut;
+use crate::offload::cut::{self, Cut};
 use crate::offload::join::Train;
 use crate::packet::{self, Packet};
 use crate::vnet::{self, Header};
+use crate::vxlan::Remote;
 use crate::watch::{End, Entrance};
 
 /// How many flows are joined at the same time.
@@ -72,12 +73,14 @@ struct Lane {
     network: Arc<Counters>,
     vtep: Option<Arc<Vtep>>,
     flow: u32,
+    remote: Option<Remote>,
     train: Train,
 }
 
 impl Lane {
-    fn is_for(&self, source: &Source, port: &Arc<Port>) -> bool {
-        Arc::ptr_eq(&self.port, port)
+    fn is_for(&self, source: &Source, port: &Arc<Port>, remote: Option<Remote>) -> bool {
+        self.remote == remote
+            && Arc::ptr_eq(&self.port, port)
             && Arc::ptr_eq(&self.network, source.network)
             && self.vtep.as_ref().map(Arc::as_ptr) == source.vtep.map(Arc::as_ptr)
     }
@@ -125,7 +128,7 @@ fn give_apart(
     let Ok(cut) = plan else { return source.settle(pieces.len(), Err(Reason::FrameMalformed)) };
     let mut frame = vec![0; cut.longest()];
     for index in 0..cut.count() {
-        let length = cut.write(&whole, index, &mut frame);
+        let length = cut.write(&whole, index, &mut frame, false);
         let outcome = deliver(context, port, &frame[..length]);
         source.settle(1, outcome.map(|()| Fate::Delivered));
         source.tell(context, port, outcome, 1, std::iter::once(&frame[..length]));
@@ -148,7 +151,8 @@ pub struct Yard {
 }
 
 impl Yard {
-    /// Add a frame for `port`. Frames of one flow stay in their order.
+    /// Add a frame for `port`, which is long enough for what `remote` says of it. Frames of one flow
+    /// stay in their order.
     pub fn add(
         &mut self,
         context: Context,
@@ -156,18 +160,23 @@ impl Yard {
         source: &Source,
         port: &Arc<Port>,
         frame: Range<usize>,
+        remote: Option<Remote>,
     ) {
         let used = self.used;
-        let last = self.lanes[..used].get_mut(self.last).filter(|lane| lane.is_for(source, port));
+        let is_mine = |lane: &Lane| lane.is_for(source, port, remote);
+        let last = self.lanes[..used].get_mut(self.last).filter(|lane| is_mine(lane));
         if last.is_some_and(|lane| lane.train.offer(buffer, frame.clone())) {
             return;
         }
         let octets = &buffer[frame.clone()];
         let packet = Packet::locate(octets).unwrap_or(None);
         let flow = packet::flow_hash(octets, packet.as_ref());
-        let found = self.lanes[..used]
-            .iter()
-            .position(|lane| lane.flow == flow && lane.is_for(source, port));
+        // Whatever else it says is written here, and the frame is as any other.
+        let own = remote.filter(|remote| packet.as_ref().and_then(Remote::of) == Some(*remote));
+        if let (Some(remote), None) = (remote, own) {
+            let _ = cut::complete_checksum(&mut buffer[frame.clone()], &remote.vnet());
+        }
+        let found = self.lanes[..used].iter().position(|lane| lane.flow == flow && is_mine(lane));
         if let Some(at) = found {
             let lane = &mut self.lanes[at];
             if at != self.last && lane.train.offer(buffer, frame.clone()) {
@@ -183,14 +192,20 @@ impl Yard {
             self.free(0);
         }
         self.last = self.used;
-        let lane = self.take(source, port, flow);
-        if !lane.train.start(buffer, frame, packet.as_ref(), port.takes_uso()) {
+        let lane = self.take(source, port, flow, remote);
+        if !lane.train.start(buffer, frame, packet.as_ref(), port.takes_uso(), own) {
             lane.dispatch(context, buffer);
             self.used -= 1;
         }
     }
 
-    fn take(&mut self, source: &Source, port: &Arc<Port>, flow: u32) -> &mut Lane {
+    fn take(
+        &mut self,
+        source: &Source,
+        port: &Arc<Port>,
+        flow: u32,
+        remote: Option<Remote>,
+    ) -> &mut Lane {
         let at = self.used;
         self.used += 1;
         if at == self.lanes.len() {
@@ -199,12 +214,14 @@ impl Yard {
                 network: Arc::clone(source.network),
                 vtep: source.vtep.cloned(),
                 flow,
+                remote,
                 train: Train::default(),
             });
         } else {
             let lane = &mut self.lanes[at];
             lane.flow = flow;
-            if !lane.is_for(source, port) {
+            lane.remote = remote;
+            if !lane.is_for(source, port, remote) {
                 lane.port = Arc::clone(port);
                 lane.network = Arc::clone(source.network);
                 lane.vtep = source.vtep.cloned();

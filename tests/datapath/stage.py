@@ -192,6 +192,7 @@ class Stage:
         *stations: int,
         vni: Vni = VNI,
         learning: bool = False,
+        completes: bool = False,
         vxlan_port: int | None = None,
     ) -> RemoteVtep:
         """Another host that has the network, and stations there that the control plane knows."""
@@ -200,14 +201,20 @@ class Stage:
             chosen = _free_port(address)
         remote = RemoteVtep(address, chosen)
         self.remotes.append(remote)
-        self.join(remote, *stations, vni=vni, learning=learning)
+        self.join(remote, *stations, vni=vni, learning=learning, completes=completes)
         return remote
 
     def join(
-        self, remote: RemoteVtep, *stations: int, vni: Vni = VNI, learning: bool = False
+        self,
+        remote: RemoteVtep,
+        *stations: int,
+        vni: Vni = VNI,
+        learning: bool = False,
+        completes: bool = False,
     ) -> None:
         """A host has a network too."""
-        self._peers[vni] = (*self._peers.get(vni, ()), Peer(remote.vtep, learning))
+        peer = Peer(remote.vtep, learning, completes_checksums=completes)
+        self._peers[vni] = (*self._peers.get(vni, ()), peer)
         changes: list[Change] = [SetPeers(vni, self._peers[vni])]
         changes += [SetEntry(vni, mac(number), remote.vtep) for number in stations]
         self.datapath.program(changes)

@@ -9,7 +9,7 @@ from scapy.packet import Packet
 
 from tests.datapath.conftest import StageMaker
 from tests.datapath.stage import MTU, VNI, Stage, mac
-from tests.helpers.frames import is_sound, plain_frame, super_frame
+from tests.helpers.frames import is_sound, plain_frame, pseudo_sum, super_frame
 from vxnet.datapath.base import Segment
 from vxnet.switch.actions import DropReason, PortId
 from vxnet.wire import virtio, vxlan
@@ -36,7 +36,7 @@ async def test_checksums_left_to_us_are_completed(
     at = 14 + (20 if version == 4 else 40)
     offset = 16 if isinstance(layer, TCP) else 6
     left = bytearray(whole)
-    left[at + offset : at + offset + 2] = _pseudo_sum(Ether(whole))
+    left[at + offset : at + offset + 2] = pseudo_sum(Ether(whole))
     vnet = VnetHeader(Flag.NEEDS_CHECKSUM, 0, 0, 0, at, offset)
     link.send(bytes(left), virtio.build(vnet))
 
@@ -401,19 +401,3 @@ async def test_a_mark_amid_a_flow_changes_no_order(stage: Stage) -> None:
 def _tos(frame: Packet) -> int:
     mark: int = frame[IP].tos if frame.haslayer(IP) else frame[IPv6].tc
     return mark
-
-
-def _pseudo_sum(frame: Packet) -> bytes:
-    """What a sender leaves in the checksum field: the pseudo-header's sum, not inverted."""
-    layer = frame[TCP] if frame.haslayer(TCP) else frame[UDP]
-    size = len(layer)
-    ip = frame[IP] if frame.haslayer(IP) else frame[IPv6]
-    octets = bytes(ip)
-    start, end = (12, 20) if frame.haslayer(IP) else (8, 40)
-    pseudo = (
-        octets[start:end] + size.to_bytes(4, "big") + bytes((0, 6 if frame.haslayer(TCP) else 17))
-    )
-    value = sum(int.from_bytes(pseudo[i : i + 2], "big") for i in range(0, len(pseudo), 2))
-    while value >> 16:
-        value = (value & 0xFFFF) + (value >> 16)
-    return value.to_bytes(2, "big")

@@ -297,9 +297,9 @@ class Actor:
         """Push rows, with the stream as it is now."""
         self.say(Rows(self.streams[scope].head(), list(rows)))
 
-    def describe(self, *keys: bytes, version: str = "1.0") -> None:
+    def describe(self, *keys: bytes, version: str = "1.0", features: int = 0) -> None:
         """Publish our record."""
-        body = encode(NodeBody(version, "pure", 1, 1, 0, keys))
+        body = encode(NodeBody(version, "pure", 1, 1, features, keys))
         self.push(0, self.publish(0, NODE, b"", body))
 
     def attach(self, vni: int = BLUE, *, att: int = 1) -> None:

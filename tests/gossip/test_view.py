@@ -10,6 +10,7 @@ from vxnet.gossip.events import (
     EntryFlag,
     EntryGone,
     EntrySet,
+    Feature,
     NetworkPeer,
     Record,
     RecordGone,
@@ -84,6 +85,16 @@ def test_nothing_is_told_of_networks_that_this_host_does_not_have(stage: Stage) 
     assert stage.told(NetworkPeer) == []
     assert stage.node.entries() == []
     assert stage.node.table.get(owner.id, 9) is None
+
+
+def test_what_a_host_can_do_is_told_with_its_networks_and_again_when_it_changes(
+    stage: Stage, owner: Actor
+) -> None:
+    owner.describe(features=1)
+    owner.describe(features=1)
+    owner.describe(features=0)
+    told = [(e.present, e.features) for e in stage.told(NetworkPeer) if e.owner == owner.id]
+    assert told == [(True, Feature.COMPLETES_CHECKSUMS), (True, Feature.NONE)]
 
 
 def test_a_network_given_up_takes_its_entries_and_peers_with_it(stage: Stage, owner: Actor) -> None:

@@ -7,7 +7,15 @@ from scapy.packet import Packet, Raw
 
 from vxnet.wire.virtio import Flag, Gso, VnetHeader
 
-__all__ = ["MAC_A", "MAC_B", "is_sound", "network_layer", "plain_frame", "super_frame"]
+__all__ = [
+    "MAC_A",
+    "MAC_B",
+    "is_sound",
+    "network_layer",
+    "plain_frame",
+    "pseudo_sum",
+    "super_frame",
+]
 
 MAC_A = "02:00:00:00:00:0a"
 MAC_B = "02:00:00:00:00:0b"
@@ -69,3 +77,19 @@ def is_sound(frame: Packet) -> bool:
             for field in fields:
                 delattr(again[layer], field)
     return bytes(again) == bytes(frame)
+
+
+def pseudo_sum(frame: Packet) -> bytes:
+    """What a sender leaves in the checksum field: the pseudo-header's sum, not inverted."""
+    layer = frame[TCP] if frame.haslayer(TCP) else frame[UDP]
+    size = len(layer)
+    ip = frame[IP] if frame.haslayer(IP) else frame[IPv6]
+    octets = bytes(ip)
+    start, end = (12, 20) if frame.haslayer(IP) else (8, 40)
+    pseudo = (
+        octets[start:end] + size.to_bytes(4, "big") + bytes((0, 6 if frame.haslayer(TCP) else 17))
+    )
+    value = sum(int.from_bytes(pseudo[i : i + 2], "big") for i in range(0, len(pseudo), 2))
+    while value >> 16:
+        value = (value & 0xFFFF) + (value >> 16)
+    return value.to_bytes(2, "big")

@@ -21,6 +21,7 @@ from vxnet.errors import HostError, StateError
 from vxnet.gossip.events import (
     Entry,
     EntryFlag,
+    Feature,
     Member,
     NodeId,
     Record,
@@ -64,6 +65,7 @@ class GossipControl:
         keys: Sequence[bytes] = (),
         profile: str = "lan",
         datapath: str = "",
+        features: Feature = Feature.NONE,
         settings: GossipSettings | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -75,6 +77,7 @@ class GossipControl:
         self._seeds = list(seeds)
         self._keys = tuple(keys)
         self._datapath = datapath
+        self._features = features
         self._settings = settings or PROFILES[profile]
         self._clock = clock
         self._counters: Counter[str] = Counter()
@@ -119,6 +122,7 @@ class GossipControl:
             version=version("vxnet"),
             datapath=self._datapath,
             cluster=self._cluster,
+            features=self._features,
         )
         self._node = Node(
             identity,

@@ -46,7 +46,7 @@ from vxnet.endpoints import Endpoints
 from vxnet.errors import VxnetError
 from vxnet.foreign import ForeignPeers
 from vxnet.forwarding import OUTER_BYTES, Forwarding
-from vxnet.gossip.events import MemberState
+from vxnet.gossip.events import Feature, MemberState
 from vxnet.guard import Guard
 from vxnet.host.base import HostNetwork, Underlay
 from vxnet.host.firewall import NftFirewall
@@ -134,7 +134,9 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
     vtep = Vtep(parse_ip(settings.node.vtep), settings.vxlan.port)
     underlay = await _underlay(settings, host)
     chosen = DatapathSettings(
-        UdpSettings(checksum=settings.vxlan.checksum), busy_poll_us=settings.node.busy_poll_us
+        UdpSettings(checksum=settings.vxlan.checksum),
+        busy_poll_us=settings.node.busy_poll_us,
+        remote_checksum=settings.vxlan.remote_checksum,
     )
     datapath, reason = select(settings.node.datapath, vtep, chosen)
     key_file = Path(settings.gossip.key_file) if settings.gossip.key_file else None
@@ -149,6 +151,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
         state_file=state / "gossip.json",
         profile=settings.gossip.profile,
         datapath=datapath.name,
+        features=Feature.COMPLETES_CHECKSUMS if datapath.completes_checksums else Feature.NONE,
     )
     journal = Journal()
     control.subscribe(journal.hear)

@@ -55,6 +55,7 @@ class DatapathSettings:
 
     udp: UdpSettings = field(default_factory=UdpSettings)
     busy_poll_us: int = 200  # how long a thread looks again before it sleeps; pure has no threads
+    remote_checksum: bool = True  # let other hosts leave inner checksums to this one; pure does not
 
 
 @dataclass(slots=True)
@@ -103,6 +104,14 @@ class Datapath(Protocol):
     @property
     def name(self) -> str:
         """`pure` or `native`."""
+        ...
+
+    @property
+    def completes_checksums(self) -> bool:
+        """Whether other hosts of the cluster may leave inner checksums to this one.
+
+        VXLAN's remote checksum offload (draft-herbert-vxlan-rco), as Linux has it.
+        """
         ...
 
     async def start(self, inherited: Sequence[int] = ()) -> None:

@@ -17,12 +17,13 @@ from vxnet.datapath.base import (
     DatapathSettings,
     FdbRow,
     Listener,
+    Peer,
     Port,
     Segment,
     SetPeers,
     Stats,
 )
-from vxnet.datapath.engine import counters, drops, rewritten, workers
+from vxnet.datapath.engine import counters, drops, rewritten, segment_settings, workers
 from vxnet.datapath.ports import NO_LIMIT
 from vxnet.datapath.sight import Watcher
 from vxnet.datapath.sighting import sight_of
@@ -42,7 +43,7 @@ from vxnet.switch.actions import (
 from vxnet.switch.forward import Switch
 from vxnet.switch.places import Source
 from vxnet.underlay.udp import explain, source_ports
-from vxnet.wire import ecn, ethernet
+from vxnet.wire import ethernet
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
 
 __all__ = ["NativeDatapath"]
@@ -96,6 +97,11 @@ class NativeDatapath:
         """`native`."""
         return "native"
 
+    @property
+    def completes_checksums(self) -> bool:
+        """Where outer checksums are written and looked at; they cover what is left out inside."""
+        return self._settings.remote_checksum and self._settings.udp.checksum
+
     async def start(self, inherited: Sequence[int] = ()) -> None:
         """Open the VXLAN sockets, or go on with those a former daemon received on.
 
@@ -112,6 +118,7 @@ class NativeDatapath:
                 receive_buffer=udp.receive_buffer_bytes,
                 send_buffer=udp.send_buffer_bytes,
                 checksum=udp.checksum,
+                remote_checksum=self.completes_checksums,
                 busy_poll_us=self._settings.busy_poll_us,
                 inherited=inherited,
             )
@@ -353,18 +360,7 @@ class NativeDatapath:
 
     def _enter_segment(self, segment: Segment) -> None:
         if self._engine is not None:
-            tag = ethernet.TAG_BYTES if segment.vlan_transparent else 0
-            self._engine.set_segment(
-                segment.vni,
-                frame_max=ethernet.HEADER_BYTES + tag + segment.mtu,
-                learning=segment.learning,
-                flood_unknown=segment.flood_unknown,
-                vlan_transparent=segment.vlan_transparent,
-                strict_reserved=segment.strict_reserved,
-                meets_strangers=segment.learn_vteps,
-                class_mask=0xFF if segment.dscp is None else ecn.MASK,
-                class_fixed=(segment.dscp or 0) << 2,
-            )
+            self._engine.set_segment(segment.vni, **segment_settings(segment))
 
     def _enter_port(self, port: Port, link: Link) -> None:
         if self._engine is not None:
@@ -373,11 +369,12 @@ class NativeDatapath:
     def _enter_peers(self, changes: Iterable[SetPeers]) -> None:
         if self._engine is not None:
             self._engine.set_peers(
-                [
-                    (change.vni, [(self._number(one.vtep), one.learning) for one in change.peers])
-                    for change in changes
-                ]
+                [(change.vni, [self._peer(one) for one in change.peers]) for change in changes]
             )
+
+    def _peer(self, peer: Peer) -> tuple[int, bool, bool]:
+        completes = peer.completes_checksums and self._settings.udp.checksum
+        return self._number(peer.vtep), peer.learning, completes
 
     def _number(self, vtep: Vtep) -> int:
         """What stands for a VTEP in the engine's table."""

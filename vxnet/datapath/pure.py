@@ -79,6 +79,11 @@ class PureDatapath:
         """`pure`."""
         return "pure"
 
+    @property
+    def completes_checksums(self) -> bool:
+        """Never: it could read them as quickly as write them."""
+        return False
+
     async def start(self, inherited: Sequence[int] = ()) -> None:
         """Open the VXLAN sockets, or go on with those a former daemon received on.
 

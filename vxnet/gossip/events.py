@@ -15,6 +15,7 @@ __all__ = [
     "EntryGone",
     "EntrySet",
     "Event",
+    "Feature",
     "LetterReceived",
     "Member",
     "MemberChanged",
@@ -47,6 +48,13 @@ class EntryFlag(IntFlag):
     STATIC = 1  # pinned by the operator: wins over any that is not
     ROUTER = 2  # RFC 4861: answers on its behalf carry R
     GATEWAY = 4
+
+
+class Feature(IntFlag):
+    """What a host can do that not every host can: bits of its own record."""
+
+    NONE = 0
+    COMPLETES_CHECKSUMS = 1  # inner checksums may be left to it (VXLAN's remote checksum offload)
 
 
 class RecordKind(IntEnum):
@@ -112,12 +120,16 @@ class MemberChanged:
 
 @dataclass(frozen=True, slots=True)
 class NetworkPeer:
-    """A host attached itself to a network, or no longer has it (or is suspended)."""
+    """A host attached itself to a network, or no longer has it (or is suspended).
+
+    Told again where what it can do has changed.
+    """
 
     vni: Vni
     owner: NodeId
     vtep: Vtep
     present: bool
+    features: Feature = Feature.NONE
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from vxnet.gossip.elect import Election
 from vxnet.gossip.events import (
     Entry,
     EntryFlag,
+    Feature,
     MemberState,
     NetworkPeer,
     NodeId,
@@ -68,7 +69,8 @@ class View:
         self._records: dict[tuple[int, Key], Record] = {}
         self._shown: set[tuple[int, int]] = set()  # owner and scope of entries that count
         self._stale: dict[tuple[int, int], Stale] = {}
-        self._flooding: dict[tuple[int, int], Vtep] = {}  # VNI and owner: peers that were told of
+        # VNI and owner: peers that were told of, and what they can do
+        self._flooding: dict[tuple[int, int], tuple[Vtep, Feature]] = {}
         table.changed.append(self._rows_changed)
         table.replaced.append(self._stream_replaced)
         roster.watchers.append(self._member_changed)
@@ -142,6 +144,8 @@ class View:
                 self._attachment(peer, int.from_bytes(row.key, "big"), body.att if body else None)
             elif row.kind == NODE and row.body is not None:
                 peer.info = decode_row_body(row.body, NodeBody)
+                for vni in peer.attached:
+                    self._flood_target(peer, vni)
             elif row.kind in RECORDS:
                 self._catalogue(owner, row)
         except WireError:
@@ -220,12 +224,15 @@ class View:
         name = (vni, peer.id)
         present = peer.live and vni in peer.attached and self._table.wants(vni_scope(vni))
         told = self._flooding.get(name)
-        if told is not None and (not present or told != peer.vtep):
+        if told is not None and (not present or told[0] != peer.vtep):
             del self._flooding[name]
-            self._hub.events.append(NetworkPeer(Vni(vni), peer.id, told, present=False))
-        if present and told != peer.vtep:
-            self._flooding[name] = peer.vtep
-            self._hub.events.append(NetworkPeer(Vni(vni), peer.id, peer.vtep, present=True))
+            self._hub.events.append(NetworkPeer(Vni(vni), peer.id, told[0], present=False))
+        features = Feature(peer.info.features if peer.info else 0)
+        if present and told != (peer.vtep, features):
+            self._flooding[name] = (peer.vtep, features)
+            self._hub.events.append(
+                NetworkPeer(Vni(vni), peer.id, peer.vtep, present=True, features=features)
+            )
 
     def refresh_scope(self, scope: int) -> None:
         """This node has a network now, or no longer has it: who else has it?"""

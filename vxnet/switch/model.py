@@ -59,6 +59,7 @@ class Peer:
     vtep: Vtep
     learning: bool = False  # a foreign VTEP: its stations are learned from what it sends
     mtu: int | None = None  # of IP inside, where the way to it is known to carry so much only
+    completes_checksums: bool = False  # inner checksums may be left to it
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use vxnet_native::checksum;
-use vxnet_native::offload::cut::Cut;
+use vxnet_native::offload::cut::{Cut, complete_checksum};
 use vxnet_native::offload::join::Train;
 use vxnet_native::packet::{self, Packet, protocol};
-use vxnet_native::vnet::{self, Gso, Header};
-use vxnet_native::vxlan;
+use vxnet_native::vnet::{Gso, Header};
+use vxnet_native::vxlan::{self, Remote};
 
 const REPAIR: u8 = 0x80;
 
@@ -22,7 +22,7 @@ fn cut_again(train: &mut Train, buffer: &mut [u8]) -> Vec<Vec<u8>> {
     }
     let vnet = Header::parse(&header).expect("a header of ours is read");
     if vnet.gso == Gso::None {
-        assert_eq!(header, vnet::PLAIN);
+        complete_checksum(&mut whole, &vnet).expect("what is left lies in the frame");
         return vec![whole];
     }
     let packet = Packet::locate(&whole).expect("a super-frame is well-formed");
@@ -30,7 +30,7 @@ fn cut_again(train: &mut Train, buffer: &mut [u8]) -> Vec<Vec<u8>> {
     let mut room = vec![0; cut.longest()];
     (0..cut.count())
         .map(|index| {
-            let length = cut.write(&whole, index, &mut room);
+            let length = cut.write(&whole, index, &mut room, false);
             room[..length].to_vec()
         })
         .collect()
@@ -53,8 +53,9 @@ fn what_counts(frame: &[u8]) -> Vec<u8> {
     frame
 }
 
-// Make the checksums right, which a fuzzer would never find by itself.
-fn repair(frame: &mut [u8]) {
+// Make the checksums right, which a fuzzer would never find by itself; that of the transport header,
+// or what stands in its place where it is left to the receiver.
+fn repair(frame: &mut [u8], is_left: bool) {
     let Ok(Some(packet)) = Packet::locate(frame) else { return };
     if !packet.is_v6 {
         vxlan::write_ipv4_checksum(&mut frame[packet.network..packet.transport]);
@@ -70,6 +71,9 @@ fn repair(frame: &mut [u8]) {
     frame[field..field + 2].fill(0);
     let length = packet.end - packet.transport;
     let pseudo = checksum::pseudo(packet.addresses(frame), packet.protocol, length);
+    if is_left {
+        return frame[field..field + 2].copy_from_slice(&pseudo.to_ne_bytes());
+    }
     let sum = checksum::add(pseudo, checksum::sum(&frame[packet.transport..packet.end]));
     frame[field..field + 2].copy_from_slice(&checksum::finish(sum));
 }
@@ -79,6 +83,7 @@ fuzz_target!(|data: &[u8]| {
     let stride = usize::from(stride).max(1) * 2;
     let mut buffer = octets.to_vec();
     let mut train = Train::default();
+    let mut left = None;
     let mut sent: Vec<Vec<u8>> = Vec::new();
     let compare = |train: &mut Train, buffer: &mut [u8], sent: &mut Vec<Vec<u8>>| {
         if !sent.is_empty() {
@@ -89,10 +94,18 @@ fuzz_target!(|data: &[u8]| {
     };
     for start in (0..buffer.len()).step_by(stride) {
         let datagram = start..(start + stride).min(buffer.len());
-        let Ok((_, _)) = vxlan::parse(&buffer[datagram.clone()]) else { continue };
+        let Ok(header) = vxlan::parse(&buffer[datagram.clone()]) else { continue };
         let frame = datagram.start + vxlan::BYTES..datagram.end;
-        if class & REPAIR != 0 {
-            repair(&mut buffer[frame.clone()]);
+        if let Some(remote) = header.remote {
+            let _ = complete_checksum(&mut buffer[frame.clone()].to_vec(), &remote.vnet());
+        }
+        let of_its_own = Packet::locate(&buffer[frame.clone()])
+            .unwrap_or(None)
+            .filter(|packet| packet.end == frame.len() && packet.transport + 18 <= packet.end)
+            .and_then(|packet| Remote::of(&packet));
+        let remote = header.remote.filter(|remote| Some(*remote) == of_its_own);
+        if class & REPAIR != 0 || remote.is_some() {
+            repair(&mut buffer[frame.clone()], remote.is_some());
         }
         if vxlan::decapsulate_ecn(&mut buffer[frame.clone()], class).is_err() {
             continue;
@@ -100,12 +113,17 @@ fuzz_target!(|data: &[u8]| {
         let _ = packet::addresses(&buffer[frame.clone()]);
         let located = Packet::locate(&buffer[frame.clone()]).unwrap_or(None);
         let _ = packet::flow_hash(&buffer[frame.clone()], located.as_ref());
-        let _ = vxlan::outer_ecn(&buffer[frame.clone()]);
-        if sent.is_empty() || !train.offer(&buffer, frame.clone()) {
+        let _ = vxlan::outer_class(&buffer[frame.clone()]);
+        if sent.is_empty() || remote != left || !train.offer(&buffer, frame.clone()) {
             compare(&mut train, &mut buffer, &mut sent);
-            train.start(&buffer, frame.clone(), located.as_ref(), true);
+            train.start(&buffer, frame.clone(), located.as_ref(), true, remote);
+            left = remote;
         }
-        sent.push(buffer[frame].to_vec());
+        let mut whole = buffer[frame].to_vec();
+        if let Some(remote) = remote {
+            complete_checksum(&mut whole, &remote.vnet()).expect("what is left lies in the frame");
+        }
+        sent.push(whole);
     }
     compare(&mut train, &mut buffer, &mut sent);
 });

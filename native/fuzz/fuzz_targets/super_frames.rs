@@ -17,7 +17,7 @@ fuzz_target!(|data: &[u8]| {
     let mut room = vec![0; cut.longest()];
     let mut octets = 0;
     for index in 0..cut.count() {
-        let length = cut.write(frame, index, &mut room);
+        let length = cut.write(frame, index, &mut room, index % 2 == 1);
         octets += length;
         assert!(Packet::locate(&room[..length]).is_ok_and(|packet| packet.is_some()));
     }

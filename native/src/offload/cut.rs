@@ -20,6 +20,7 @@ pub struct Cut {
     // pointer, the pseudo header included.
     network_sum: u16,
     transport_sum: u16,
+    pseudo: u16, // the sum of the pseudo header but for its length
 }
 
 impl Cut {
@@ -64,6 +65,7 @@ impl Cut {
             size: usize::from(vnet.gso_size),
             network_sum: checksum::sum(network),
             transport_sum: checksum::add(pseudo, checksum::sum(transport)),
+            pseudo,
         })
     }
 
@@ -83,8 +85,9 @@ impl Cut {
     }
 
     /// Write frame `index` to the start of `room`, which has place for `longest()` octets, and give
-    /// its length.
-    pub fn write(&self, frame: &[u8], index: usize, room: &mut [u8]) -> usize {
+    /// its length. Its transport checksum is right, or with `is_partial` left to the receiver, with
+    /// the sum of the pseudo header in its place.
+    pub fn write(&self, frame: &[u8], index: usize, room: &mut [u8], is_partial: bool) -> usize {
         let start = self.header + index * self.size;
         let end = (start + self.size).min(self.packet.end);
         let (header, payload) = room[..self.header + end - start].split_at_mut(self.header);
@@ -97,14 +100,25 @@ impl Cut {
         } else {
             self.write_ipv4(network, index, length);
         }
-        let sum = checksum::add(self.transport_sum, (length as u16).to_be());
-        let sum = checksum::add(sum, checksum::copy(&frame[start..end], payload));
-        if self.packet.protocol == protocol::TCP {
+        let octets = &frame[start..end];
+        let mut sum = checksum::add(self.transport_sum, (length as u16).to_be());
+        if is_partial {
+            payload.copy_from_slice(octets);
+        } else {
+            sum = checksum::add(sum, checksum::copy(octets, payload));
+        }
+        let field = if self.packet.protocol == protocol::TCP {
             self.write_tcp(transport, index, end == self.packet.end, sum);
+            16
         } else {
             put16(transport, 4, length as u16);
             let sum = checksum::add(sum, (length as u16).to_be());
             transport[6..8].copy_from_slice(&checksum::finish(sum));
+            6
+        };
+        if is_partial {
+            let pseudo = checksum::add(self.pseudo, (length as u16).to_be());
+            transport[field..field + 2].copy_from_slice(&pseudo.to_ne_bytes());
         }
         self.header + payload.len()
     }
@@ -229,12 +243,16 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn cut_all(frame: &[u8], vnet: &Header) -> Vec<Vec<u8>> {
+        cut_left(frame, vnet, false)
+    }
+
+    pub(crate) fn cut_left(frame: &[u8], vnet: &Header, is_partial: bool) -> Vec<Vec<u8>> {
         let packet = Packet::locate(frame).unwrap();
         let cut = Cut::plan(frame, packet.as_ref(), vnet).unwrap();
         (0..cut.count())
             .map(|index| {
                 let mut room = vec![0; cut.longest()];
-                let length = cut.write(frame, index, &mut room);
+                let length = cut.write(frame, index, &mut room, is_partial);
                 room.truncate(length);
                 room
             })
@@ -289,7 +307,7 @@ pub(crate) mod tests {
             if let Ok(cut) = Cut::plan(&octets, packet.as_ref(), &vnet) {
                 let mut room = vec![0; cut.longest()];
                 for index in 0..cut.count() {
-                    cut.write(&octets, index, &mut room);
+                    cut.write(&octets, index, &mut room, index % 2 == 0);
                 }
             }
             let _ = complete_checksum(&mut octets, &vnet);

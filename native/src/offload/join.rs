@@ -12,7 +12,7 @@ use crate::checksum;
 use crate::counters::Amount;
 use crate::packet::{self, Packet, protocol, put16, tcp_flag};
 use crate::vnet::{self, Gso, Header};
-use crate::vxlan::write_ipv4_checksum;
+use crate::vxlan::{Remote, write_ipv4_checksum};
 
 const JOINABLE: u8 = tcp_flag::ACK | tcp_flag::PSH | tcp_flag::FIN | tcp_flag::ECE;
 const LAST: u8 = tcp_flag::PSH | tcp_flag::FIN;
@@ -82,10 +82,14 @@ impl Shape {
         (shape.header < frame.len()).then_some(shape)
     }
 
-    fn is_correct(&self, frame: &[u8]) -> bool {
-        let segment = &frame[self.transport..];
-        let sum = checksum::add(self.pseudo, (segment.len() as u16).to_be());
-        checksum::add(sum, checksum::sum(segment)) == 0xffff
+    // With `is_partial` the outer checksum has covered the transport's part of the frame.
+    fn is_correct(&self, frame: &[u8], is_partial: bool) -> bool {
+        let is_whole = || {
+            let segment = &frame[self.transport..];
+            let sum = checksum::add(self.pseudo, (segment.len() as u16).to_be());
+            checksum::add(sum, checksum::sum(segment)) == 0xffff
+        };
+        (is_partial || is_whole())
             && (self.is_v6 || checksum::sum(&frame[packet::ETHERNET..self.transport]) == 0xffff)
     }
 
@@ -125,6 +129,7 @@ pub struct Train {
     octets: usize, // of the super-frame
     is_closed: bool,
     is_head_checked: bool,
+    remote: Option<Remote>, // the checksums are left to us
     next_sequence: u32,
     next_id: u16,
 }
@@ -139,6 +144,7 @@ impl Default for Train {
             octets: 0,
             is_closed: true,
             is_head_checked: false,
+            remote: None,
             next_sequence: 0,
             next_id: 0,
         }
@@ -147,16 +153,19 @@ impl Default for Train {
 
 impl Train {
     /// Begin anew with one frame; of UDP where `uso` says that the receiver takes its super-frames.
-    /// `false` if nothing can follow it.
+    /// Where its checksum was left to us, `remote` is that of its own transport header. `false` if
+    /// nothing can follow it.
     pub fn start(
         &mut self,
         buffer: &[u8],
         head: Range<usize>,
         packet: Option<&Packet>,
         uso: bool,
+        remote: Option<Remote>,
     ) -> bool {
         let frame = &buffer[head.clone()];
         self.head = head;
+        self.remote = remote;
         self.rest.clear();
         self.octets = frame.len();
         self.is_head_checked = false;
@@ -210,11 +219,12 @@ impl Train {
             let is_whole = length == Some((frame.len() - shape.transport) as u16);
             (is_whole && packet::be16(frame, shape.transport + 6) != Some(0), DATAGRAMS_MAX)
         };
-        if !continues || self.count() >= most || !shape.is_correct(frame) {
+        let is_partial = self.remote.is_some();
+        if !continues || self.count() >= most || !shape.is_correct(frame, is_partial) {
             return false;
         }
         if !self.is_head_checked {
-            if !shape.is_correct(&buffer[self.head.clone()]) {
+            if !shape.is_correct(&buffer[self.head.clone()], is_partial) {
                 self.is_closed = true;
                 return false;
             }
@@ -254,7 +264,7 @@ impl Train {
     /// alone is left as it came; whoever receives it judges its checksum.
     pub fn finish(&mut self, buffer: &mut [u8]) -> [u8; vnet::BYTES] {
         let Some(shape) = self.shape.filter(|_| !self.rest.is_empty()) else {
-            return vnet::PLAIN;
+            return self.remote.map_or(vnet::PLAIN, |remote| remote.vnet().build(0));
         };
         let network = packet::ETHERNET;
         if shape.is_tcp && self.is_closed {
@@ -298,11 +308,17 @@ impl Train {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offload::cut::tests::{cut_all, frame, vnet};
+    use crate::offload::cut::complete_checksum;
+    use crate::offload::cut::tests::{cut_all, cut_left, frame, vnet};
     use proptest::prelude::*;
 
     // Lays frames side by side and joins what can be joined, as the worker does.
     fn join_all(frames: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        join_left(frames, false)
+    }
+
+    // The same for frames whose checksums may be left to us.
+    fn join_left(frames: &[Vec<u8>], is_left: bool) -> Vec<Vec<u8>> {
         let mut buffer = frames.concat();
         let mut trains: Vec<Train> = Vec::new();
         let mut at = 0;
@@ -314,7 +330,8 @@ mod tests {
             }
             let packet = Packet::locate(frame).unwrap_or(None);
             let mut train = Train::default();
-            train.start(&buffer, range, packet.as_ref(), true);
+            let remote = packet.as_ref().and_then(Remote::of).filter(|_| is_left);
+            train.start(&buffer, range, packet.as_ref(), true, remote);
             trains.push(train);
         }
         trains
@@ -364,6 +381,26 @@ mod tests {
             }
             prop_assert_eq!(got, wanted);
             prop_assert_eq!(cut_again(&joined), frames);
+        }
+
+        #[test]
+        fn checksums_that_were_left_out_are_in_place_again(
+            is_v6: bool, is_tcp: bool, options in 0usize..11,
+            payload in proptest::collection::vec(any::<u8>(), 1..9000), size in 200u16..3000,
+        ) {
+            let whole = frame(is_v6, is_tcp, tcp_flag::ACK, options * 4, &payload);
+            let vnet = vnet(is_v6, is_tcp, size);
+            let sent = cut_left(&whole, &vnet, true);
+            let joined = join_left(&sent, true);
+            prop_assert_eq!(joined.len(), 1);
+            let mut given = cut_again(&joined);
+            if let ([sent], [given]) = (&sent[..], &mut given[..]) {
+                // Alone, it is given as it came, and the kernel is told what is left.
+                let left = Header::parse(joined[0].first_chunk().unwrap()).unwrap();
+                prop_assert!(left.needs_checksum && sent == given);
+                complete_checksum(given, &left).unwrap();
+            }
+            prop_assert_eq!(given, cut_all(&whole, &vnet));
         }
 
         #[test]
