@@ -46,7 +46,7 @@ impl Remote {
             _ => return None,
         };
         let start = packet.transport;
-        let can_be_said = start % 2 == 0 && start / 2 <= REMOTE_START as usize;
+        let can_be_said = start.is_multiple_of(2) && start / 2 <= REMOTE_START as usize;
         (can_be_said && !packet.is_fragment).then_some(Self { start, at: start + field })
     }
 
