@@ -5,6 +5,7 @@ import ipaddress
 import pytest
 
 from tests.helpers.hosts import NETNS, ImaginedHost
+from vxnet.cnm.ipam import GRACE_MS
 from vxnet.cnm.model import EndpointState, Subnet
 from vxnet.control.memory import MemoryCluster
 from vxnet.endpoints import EndpointRequest
@@ -120,6 +121,25 @@ async def test_what_a_host_owns_and_gave_away_outlives_a_restart() -> None:
     assert len(before | after | {kept}) == 14
     with pytest.raises(StateError, match="no address of"):
         await address(again, "one-too-many")
+
+
+@pytest.mark.parametrize("how_far", ["removed", "half removed"])
+async def test_an_address_in_grace_rests_over_a_crash_too(how_far: str) -> None:
+    (one,) = await hosts_with_blue(1)
+    given = await address(one, "web")
+    if how_far == "removed":
+        await one.endpoints.remove("web")
+    else:
+        await one.registry.keep(one.registry.get("web"), EndpointState.REMOVING)
+    await one.crash()
+    again = ImaginedHost(one.control._cluster, store=one.store, control=one.control)
+    await again.start()
+    assert {(str(a.address), a.holder, a.in_grace) for a in again.addresses.leases()} == {
+        (given, "web", True)
+    }
+    assert await address(again, "db") != given
+    again.now_ms += GRACE_MS
+    assert await address(again, "web") == given
 
 
 async def test_an_endpoint_that_could_not_be_made_gives_its_address_back() -> None:

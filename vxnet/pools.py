@@ -1,6 +1,7 @@
 """The pools of this host: saved, told to the other hosts, and followed as those tell of theirs.
 
-What a host owns is on disk before others hear of it, so a restart forgets nothing it gave away.
+What a host owns is on disk before others hear of it, so a restart forgets nothing it gave away. So
+are the addresses in grace: neighbours remember who had them, whatever becomes of this process.
 """
 
 import asyncio
@@ -37,6 +38,8 @@ TEND_EVERY_S: Final = 1.0
 
 Part = tuple[bytes, bytes, bytes, int]
 """Start, end, owner and version of a saved segment; octets, since some are longer than 63 bits."""
+Resting = tuple[bytes, str, int, int]
+"""An address in grace, as its pool counts it; its last holder, since when, and until when."""
 
 
 def number_of(prefix: IpNetwork, address: IpAddress) -> int:
@@ -204,8 +207,7 @@ class Pools:
         first, last = bounds(prefix)
         left_out = frozenset(number_of(prefix, a) for a in reserved if a is not None)
         pool = Pool(self.me, network.creator, first, last, left_out)
-        for segment in _decode(self._saved.get(_key(pool_id), b""), network.creator):
-            pool.ring.merge(segment)
+        _restore(pool, self._saved.get(_key(pool_id), b""), self._now_ms())
         self._pools[pool_id] = pool
         for record in self._control.records(RecordKind.CLAIM):
             if record.key[:1] == b"R" and record.key[1:17].hex() == network.id:
@@ -315,19 +317,35 @@ def _encode(pool: Pool) -> bytes:
         (s.start.to_bytes(16), s.end.to_bytes(16), s.owner.to_bytes(8), s.version)
         for s in pool.ring
     ]
-    return msgspec.msgpack.encode((pool.creator.to_bytes(8), parts))
+    resting = [
+        (number.to_bytes(16), hold.holder, hold.since_ms, hold.until_ms)
+        for number, hold in pool.holds.items()
+        if hold.until_ms is not None
+    ]
+    return msgspec.msgpack.encode((pool.creator.to_bytes(8), parts, resting))
 
 
-def _decode(body: bytes, creator: int) -> Iterator[Segment]:
-    """The saved parts, where they are of this creator's map. Raises HostError for damage."""
+class _Saved(msgspec.Struct, array_like=True):
+    """What was written by this version, or by one that did not save what is in grace."""
+
+    creator: bytes
+    parts: list[Part]
+    resting: list[Resting] = []
+
+
+def _restore(pool: Pool, body: bytes, now_ms: int) -> None:
+    """Give a pool what was saved, where that is of the same map. Raises HostError for damage."""
     if not body:
         return
     try:
-        saved_creator, parts = msgspec.msgpack.decode(body, type=tuple[bytes, list[Part]])
+        saved = msgspec.msgpack.decode(body, type=_Saved)
     except msgspec.DecodeError as error:
         raise HostError(f"what was saved of a subnet's owners is damaged: {error}") from None
-    if int.from_bytes(saved_creator) == creator:
-        for start, end, owner, version in parts:
-            yield Segment(
-                int.from_bytes(start), int.from_bytes(end), int.from_bytes(owner), version
-            )
+    if int.from_bytes(saved.creator) != pool.creator:
+        return
+    for start, end, owner, version in saved.parts:
+        pool.ring.merge(
+            Segment(int.from_bytes(start), int.from_bytes(end), int.from_bytes(owner), version)
+        )
+    for number, holder, since_ms, until_ms in saved.resting:
+        pool.rest(int.from_bytes(number), holder, since_ms, until_ms, now_ms)

@@ -45,7 +45,7 @@ class Recoverer:
             endpoints = await self._registry.load()
             for endpoint in endpoints:
                 network = self._table.by_id(endpoint.network)
-                if network is not None and AFTER_CRASH[endpoint.state] is not Recovery.DISCARD:
+                if network is not None:
                     await self._addresses.resume(network, endpoint)
             for endpoint in endpoints:
                 try:
@@ -84,6 +84,7 @@ class Recoverer:
         match AFTER_CRASH[endpoint.state]:
             case Recovery.DISCARD:
                 await self._plumbing.discard(endpoint)
+                await self._addresses.release(endpoint.network, endpoint.addresses)
             case Recovery.UNJOIN:
                 await self._plumbing.part(endpoint)
             case Recovery.KEEP:

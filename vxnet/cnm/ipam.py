@@ -123,6 +123,11 @@ class Pool:
         """An endpoint from before a restart has this address."""
         self.holds[address] = Hold(holder, since_ms)
 
+    def rest(self, address: int, holder: str, since_ms: int, until_ms: int, now_ms: int) -> None:
+        """An address was in grace before a restart; a clock that jumped makes that no longer."""
+        if until_ms > now_ms and address not in self.holds:
+            self.holds[address] = Hold(holder, since_ms, min(until_ms, now_ms + GRACE_MS))
+
     def release(self, address: int, now_ms: int) -> None:
         """Nobody uses an address any more; for a while nobody gets it unasked."""
         hold = self.holds.get(address)
