@@ -4,6 +4,7 @@ import itertools
 import json
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -142,6 +143,22 @@ def test_an_address_given_back_can_be_given_again(cluster: Cluster) -> None:
     second = cluster.daemons[1].attach("blue", name="tenant", like=first)
     assert (second.mac, second.addresses) == (first.mac, first.addresses)
     cluster.daemons[1].detach(second)
+
+
+def test_whoever_knew_an_addresses_last_holder_learns_of_the_next(
+    cluster: Cluster, stations: list[Station]
+) -> None:
+    far, daemon = stations[2], cluster.daemons[0]
+    # What it knows by ARP and neighbour discovery, it would believe for longer than anybody waits.
+    for family in ("ipv4", "ipv6"):
+        time_ms = f"net/{family}/neigh/{far.ifname}/base_reachable_time_ms".replace("/", ".")
+        far.sandbox.run(["sysctl", "-qw", f"{time_ms}=3600000"])
+    last = daemon.attach("blue", name="last")
+    assert reaches(far, last)
+    daemon.detach(last)
+    following = daemon.attach("blue", name="next", like=replace(last, mac="02:00:00:00:00:77"))
+    wait_for(lambda: reaches(far, following), 20.0, "the next one answers")
+    daemon.detach(following)
 
 
 def test_listings_agree_between_people_and_programs(

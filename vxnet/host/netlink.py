@@ -33,6 +33,7 @@ RESOLVERS: Final = Path("/etc/resolv.conf")
 RTN_UNICAST: Final = 1  # linux/rtnetlink.h
 IFF_UP: Final = 1  # linux/if.h
 IFA_F_NODAD: Final = 0x02  # linux/if_addr.h; nobody else has an address that vxnet handed out
+ANNOUNCES: Final = ("ipv4/conf/{}/arp_notify", "ipv6/conf/{}/ndisc_notify")
 
 
 class NetlinkHost:
@@ -251,8 +252,20 @@ def _settle(device: str, path: str, interface: Interface) -> None:
         socket.link("set", index=index, ifname=interface.name)
         for address in interface.addresses:
             add_address(socket, index, address)
+        _announce_itself(interface.name)
         socket.link("set", index=index, state="up")
         _add_default_routes(socket, index, interface)
+
+
+def _announce_itself(name: str) -> None:
+    """Have the kernel tell all neighbours of the addresses, when the device comes up.
+
+    Whoever knew another station by one of them would go on asking that for half a minute.
+    """
+    for setting in ANNOUNCES:
+        # Best effort: a sandbox may be without IPv6, and in a container settings may be read-only.
+        with suppress(OSError):
+            Path("/proc/sys/net", setting.format(name)).write_text("1", encoding="ascii")
 
 
 def _restore(path: str, interface: Interface) -> list[str]:
