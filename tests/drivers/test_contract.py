@@ -299,6 +299,19 @@ async def test_ipvlan_keeps_its_parents_mac_and_routes_without_a_gateway(bench: 
         await driver.complete(replace(network, subnets=(gateway,)))
 
 
+async def test_a_parent_of_ipvlan_has_one_mode_at_a_time(bench: Bench) -> None:
+    driver = bench.driver("ipvlan")
+    flat = network_for(driver)
+    routed = replace(network_for(driver, mode="l3"), name="routed")
+    # A daemon that started just now knows of what it adopted.
+    await driver.adopt(flat, endpoint_of(flat, 1))
+    with pytest.raises(StateError, match="eth0 is in use in mode l2, and ipvlan has one mode"):
+        await driver.create_endpoint(routed, endpoint_of(routed, 2))
+    await driver.create_endpoint(network_for(driver, mode="l3", vlan="7"), endpoint_of(routed, 3))
+    await driver.delete_endpoint(flat, endpoint_of(flat, 1))
+    await driver.create_endpoint(routed, endpoint_of(routed, 2))
+
+
 async def test_a_bridge_publishes_a_port_once(bench: Bench) -> None:
     driver = bench.driver("bridge")
     network = await driver.complete(network_for(driver))

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Final
 
 from vxnet.cnm.driver import About, Attachment, Scope, read_choice, refuse_unknown
-from vxnet.cnm.model import Endpoint, Network, device_name
+from vxnet.cnm.model import Endpoint, EndpointId, Network, device_name
 from vxnet.drivers.parent import ParentDevice
 from vxnet.errors import StateError
 from vxnet.host.base import Ipvlan, Links
@@ -23,7 +23,7 @@ class IpvlanDriver:
     uses_vni = False
     about = About(
         purpose="endpoints on the host's own segment where it allows one MAC a port",
-        limits="no MAC of its own; l3 and l3s carry no broadcast and need routes to the host",
+        limits="no MAC of its own, one mode a parent; l3 and l3s need routes, carry no broadcast",
         own_mac=False,
         own_ip=True,
         crosses_hosts=True,
@@ -33,6 +33,8 @@ class IpvlanDriver:
     def __init__(self, links: Links) -> None:
         self._links = links
         self._parent = ParentDevice(links)
+        self._modes: dict[EndpointId, tuple[str, str]] = {}
+        """The parent and the mode of every endpoint there is."""
 
     async def lacks(self) -> str | None:
         return await self._links.lacks("ipvlan")
@@ -52,12 +54,14 @@ class IpvlanDriver:
         await self._parent.release(network)
 
     async def create_endpoint(self, network: Network, endpoint: Endpoint) -> None:
+        mode = self._mode(network)
         parent = await self._parent.ensure(network)
-        mode = read_choice(network, "mode", MODES)
         await self._links.add(Ipvlan(device_name(endpoint.id), parent, mode))
+        self._modes[endpoint.id] = (parent, mode)
 
     async def delete_endpoint(self, network: Network, endpoint: Endpoint) -> None:
         await self._links.remove(device_name(endpoint.id))
+        self._modes.pop(endpoint.id, None)
 
     async def join(self, network: Network, endpoint: Endpoint) -> Attachment:
         return Attachment(
@@ -73,6 +77,22 @@ class IpvlanDriver:
 
     async def adopt(self, network: Network, endpoint: Endpoint) -> None:
         """The kernel carried on by itself."""
+        mode = read_choice(network, "mode", MODES)
+        self._modes[endpoint.id] = (self._parent.name(network), mode)
 
     async def close(self, *, keep_devices: bool) -> None:
         """The kernel carries on by itself."""
+
+    def _mode(self, network: Network) -> str:
+        """The network's mode. Raises StateError where its parent is in use in another one.
+
+        The kernel has one mode a parent: it would change that of all endpoints that are there.
+        """
+        mode, parent = read_choice(network, "mode", MODES), self._parent.name(network)
+        for used, other in self._modes.values():
+            if used == parent and other != mode:
+                raise StateError(
+                    f"{parent} is in use in mode {other}, and ipvlan has one mode a parent; "
+                    f"choose another parent for {network.name}, or --opt mode={other}"
+                )
+        return mode

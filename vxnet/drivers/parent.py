@@ -28,9 +28,14 @@ class ParentDevice:
         """The device that endpoints hang on, made if it is a VLAN that is not there yet."""
         parent = await self.check(network)
         vlan_id = self._vlan_id(network)
-        if vlan_id is None:
-            return parent.device
-        await self._links.add(Vlan(self._sub_interface(network), parent.device, vlan_id))
+        if vlan_id is not None:
+            await self._links.add(Vlan(self._sub_interface(network), parent.device, vlan_id))
+        return self.name(network)
+
+    def name(self, network: Network) -> str:
+        """What `ensure` returns, whether it is there or not."""
+        if self._vlan_id(network) is None:
+            return network.options["parent"]
         return self._sub_interface(network)
 
     async def release(self, network: Network) -> None:
