@@ -21,8 +21,9 @@ from lab.command import LabError, run
 from lab.debian import ROOT
 from lab.disk import boot_files, disk, pack
 from lab.package import wheel
+from lab.qemu import accelerator
 from lab.segment import Segment
-from lab.vm import Vm, accelerator
+from lab.vm import Vm
 from vxnet.errors import VxnetError
 
 __all__ = ["main"]

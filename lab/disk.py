@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,17 +10,18 @@ from lab.cache import made_once
 from lab.command import run
 from lab.debian import MODULES, kernel, tree
 
-__all__ = ["boot_files", "disk", "pack"]
+__all__ = ["VIRTIO", "boot_files", "disk", "first_system", "pack"]
 
 ROOM: Final = "2G"
-FIRST_MODULES: Final = (
+VIRTIO: Final = (
     *("virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev"),
-    *("virtio_pci", "virtio_blk"),
+    "virtio_pci",
 )
+"""The modules that any device of a VM takes."""
 INIT: Final = """#!/bin/busybox sh
 busybox mkdir -p /proc /sys /dev /new
 busybox mount -t devtmpfs dev /dev
-for module in MODULES; do busybox insmod /modules/$module.ko; done
+busybox sh /modules/load
 until busybox mount -t ext4 -o noatime /dev/vda /new 2>/dev/null; do busybox sleep 0.1; done
 busybox mount --move /dev /new/dev
 exec busybox switch_root /new /sbin/init
@@ -38,9 +40,17 @@ def disk() -> Path:
 
 def boot_files() -> tuple[Path, Path]:
     """The kernel, and an initrd that mounts the first disk and goes on there."""
+    return first_system(INIT, (*VIRTIO, "virtio_blk"))
+
+
+def first_system(init: str, modules: Sequence[str]) -> tuple[Path, Path]:
+    """The kernel, and an initrd of busybox alone that runs this script as its first process.
+
+    `busybox sh /modules/load` in it loads the modules, in this order.
+    """
     system = kernel()
-    key = repr((str(system), INIT, FIRST_MODULES))
-    folder = made_once("initrd", key, lambda made: _make_initrd(system, made))
+    key = repr((str(system), init, modules))
+    folder = made_once("initrd", key, lambda made: _make_initrd(system, init, modules, made))
     return system / "vmlinuz", folder / "initrd"
 
 
@@ -49,16 +59,18 @@ def pack(folder: Path, file: Path, room: str) -> None:
     run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", folder, file, room)
 
 
-def _make_initrd(system: Path, folder: Path) -> None:
+def _make_initrd(system: Path, script: str, modules: Sequence[str], folder: Path) -> None:
     root = folder / "root"
     for name in ("bin", "modules"):
         (root / name).mkdir(parents=True)
     run("cp", "/bin/busybox", root / "bin/busybox")
-    for module in FIRST_MODULES:
+    for module in modules:
         (found,) = (system / MODULES).rglob(f"{module}.ko")
         run("cp", found, root / "modules")
+    loads = [f"/bin/busybox insmod /modules/{module}.ko\n" for module in modules]
+    (root / "modules/load").write_text("".join(loads))
     init = root / "init"
-    init.write_text(INIT.replace("MODULES", " ".join(FIRST_MODULES)))
+    init.write_text(script)
     init.chmod(init.stat().st_mode | stat.S_IXUSR)
     names = sorted(str(path.relative_to(root)) for path in root.rglob("*"))
     listing = "\n".join(names)

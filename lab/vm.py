@@ -1,36 +1,29 @@
-"""A virtual machine under QEMU: Debian with systemd, spoken to through QEMU's guest agent.
+"""A virtual machine: Debian with systemd under QEMU, spoken to through QEMU's guest agent.
 
-KVM where it works, emulation otherwise. Nothing is written to the shared disk, and the process is
-always ended: use it in a `with`.
+Nothing is written to the shared disk.
 """
 
 import base64
 import itertools
 import json
-import os
 import shlex
-import shutil
 import socket
-import subprocess
-import tempfile
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
-from lab.command import DIES_WITH_US, LabError
+from lab.command import LabError
 from lab.disk import boot_files, disk
+from lab.qemu import POLL_S, Qemu
 
-__all__ = ["Done", "Vm", "accelerator"]
+__all__ = ["Done", "Vm"]
 
 BOOT_S: Final = 600.0
 """Under emulation, beside others, a boot of 15 s can take minutes."""
 COMMAND_S: Final = 180.0
-POLL_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class Done:
     err: str
 
 
-class Vm:
+class Vm(Qemu):
     """One machine, from `with` to its end.
 
     `nics` are QEMU's netdevs without their ids, like `tap,ifname=vm1,script=no,downscript=no`;
@@ -56,48 +49,13 @@ class Vm:
         nics: Sequence[str] = (),
         disks: Sequence[Path] = (),
         memory_mb: int = 640,
+        processors: int = 1,
         entered: Sequence[str] = (),
     ) -> None:
-        """`entered` is put before QEMU's command, like `nsenter --net=/run/netns/lab --`."""
-        self.name = name
-        self._directory = Path(tempfile.mkdtemp(prefix=f"vm-{name}-"))
-        self.console = self._directory / "console"
-        self._agent = self._directory / "agent"
+        super().__init__(name, memory_mb=memory_mb, entered=entered)
+        self._agent = self.directory / "agent"
         self._tokens = itertools.count(1)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._command = [*entered, *DIES_WITH_US, *self._qemu(nics, disks, memory_mb)]
-
-    def __enter__(self) -> Self:
-        # In one session with nobody: Ctrl-C at a terminal is for who started us, and he ends it.
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.DEVNULL,
-            stdout=(self._directory / "qemu").open("wb"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            env={**os.environ, "TMPDIR": str(self._directory)},
-        )
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.switch_off()
-        shutil.rmtree(self._directory, ignore_errors=True)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether it runs."""
-        return self._process is not None and self._process.poll() is None
-
-    def switch_off(self) -> None:
-        """At once, as if the plug were pulled. Idempotent."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+        self._command += [*self._parts(nics, disks), "-smp", str(processors)]
 
     def wait_until_up(self) -> None:
         """Until systemd has started everything that it starts by itself."""
@@ -145,20 +103,6 @@ class Vm:
         coded = base64.b64encode(content.encode()).decode()
         self.run(f"echo {coded} | base64 -d >{shlex.quote(path)}")
 
-    def wait_for(self, condition: Callable[[], object], patience_s: float, what: str) -> float:
-        """Wait until a condition holds; returns how long it took. Raises LabError."""
-        began = time.monotonic()
-        while not condition():
-            if not self.is_on:
-                raise LabError(f"{self.name} ended by itself, saying: {self._last_words()}")
-            if time.monotonic() - began > patience_s:
-                raise LabError(
-                    f"{self.name}: not within {patience_s:g} s: {what}; its console says: "
-                    f"{self._last_words()}"
-                )
-            time.sleep(POLL_S)
-        return time.monotonic() - began
-
     def _answers(self) -> bool:
         try:
             self._ask("guest-ping", {}, timeout_s=2.0)
@@ -189,26 +133,15 @@ class Vm:
                 ours = answer["return"] == token
         raise LabError(f"{self.name}: the guest agent hung up at {verb}")
 
-    def _last_words(self) -> str:
-        texts = []
-        for name in ("qemu", "console"):
-            path = self._directory / name
-            if path.exists():
-                texts.append(path.read_text(errors="replace")[-600:].strip())
-        return "\n".join(text for text in texts if text) or "nothing"
-
-    def _qemu(self, nics: Sequence[str], disks: Sequence[Path], memory_mb: int) -> list[str]:
+    def _parts(self, nics: Sequence[str], disks: Sequence[Path]) -> list[str]:
         kernel, initrd = boot_files()
         # Clones of one disk need identities of their own, or their links get equal MACs.
         identity = uuid.uuid4().hex
         command = [
-            *("qemu-system-x86_64", "-nodefaults", "-no-reboot", "-display", "none"),
-            *("-accel", accelerator(), "-cpu", "max", "-m", str(memory_mb)),
             *("-kernel", str(kernel), "-initrd", str(initrd), "-append"),
             "console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on "
             f"systemd.machine_id={identity} systemd.hostname={self.name} "
             f"systemd.default_timeout_start_sec={BOOT_S:.0f}",
-            *("-serial", f"file:{self.console}"),
             *("-drive", f"file={disk()},format=raw,if=virtio,snapshot=on"),
             *("-device", "virtio-serial"),
             *("-chardev", f"socket,id=agent,path={self._agent},server=on,wait=off"),
@@ -222,31 +155,3 @@ class Vm:
             command += ["-netdev", f"{nic},id=net{number}"]
             command += ["-device", f"virtio-net-pci,netdev=net{number},mac={mac},romfile="]
         return command
-
-
-@cache
-def accelerator() -> str:
-    """`kvm` where a machine really starts under it, else `tcg`: a device file proves little."""
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return "tcg"
-    kernel, initrd = boot_files()
-    with tempfile.NamedTemporaryFile(prefix="vm-kvm-") as console:
-        trial = subprocess.Popen(
-            [
-                *("qemu-system-x86_64", "-nodefaults", "-no-reboot", "-display", "none"),
-                *("-accel", "kvm", "-m", "256", "-kernel", kernel, "-initrd", initrd),
-                *("-append", "console=ttyS0", "-serial", f"file:{console.name}"),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            deadline = time.monotonic() + 5.0
-            while time.monotonic() < deadline and trial.poll() is None:
-                if "Linux version" in Path(console.name).read_text(errors="replace"):
-                    return "kvm"
-                time.sleep(0.1)
-        finally:
-            trial.kill()
-            trial.wait()
-    return "tcg"
