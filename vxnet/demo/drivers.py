@@ -4,6 +4,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -14,7 +15,7 @@ from vxnet.demo.namespace import Namespace
 from vxnet.demo.report import DriverRow, Finding
 from vxnet.demo.stage import Check, Stage
 from vxnet.demo.station import Station
-from vxnet.demo.traffic import ping, transfer
+from vxnet.demo.traffic import ping, rate, transfer
 from vxnet.errors import HostError, StateError
 
 __all__ = ["CHECKS", "PLUGINS"]
@@ -25,6 +26,8 @@ PLUGINS: Final = Path("/run/docker/plugins")
 SILENT_S: Final = 1
 """How long an answer that must not come is waited for."""
 PINGS: Final = 5
+STREAM_S: Final = 1.0
+INTACT_BYTES: Final = 8_000_000
 
 
 def overlay(stage: Stage) -> Finding:
@@ -105,7 +108,9 @@ def ipvlan(stage: Stage) -> Finding:
     lacks = _view(near, "ipvlan").lacks
     if lacks is not None:
         stage.drivers.append(_row(near, "ipvlan"))
-        return Finding("this kernel has no ipvlan" in lacks, f"not to be shown here: {lacks}")
+        return Finding(
+            "this kernel has no ipvlan" in lacks, f"not shown here, and said why: {lacks}"
+        )
     _make(near, "flat", "ipvlan", "10.15.0.0/24", parent=UNDERLAY)
     stage.cluster.wait_for_network("flat")
     return _measure(stage, "ipvlan", near.attach("flat", name="v1"), far.attach("flat", name="v2"))
@@ -179,14 +184,14 @@ def _measure(stage: Stage, driver: str, source: Station, target: Station) -> Fin
     row.rtt_ms = ping(source, target.addresses[0], count=PINGS)
     if row.rtt_ms is None:
         return Finding(False, f"{target.label} does not answer {source.label}")
-    done = transfer(source, target, target.addresses[0], stage.transfer_bytes // 4)
-    row.gigabits_per_second = done.gigabits_per_second
+    done = transfer(source, target, target.addresses[0], INTACT_BYTES)
+    row.gigabits_per_second = rate(source, target, target.addresses[0], STREAM_S)
     return Finding(
         done.intact,
-        f"{source.label} > {target.label}: {row.rtt_ms:.2f} ms, {done.received_bytes / 1e6:.0f} MB "
-        f"at {done.gigabits_per_second:.2f} Gbit/s, digests "
-        + ("equal" if done.intact else "differ"),
-        {"rtt_ms": row.rtt_ms, "gigabits_per_second": done.gigabits_per_second},
+        f"{source.label} > {target.label}: {row.rtt_ms:.2f} ms, {row.gigabits_per_second:.2f} "
+        f"Gbit/s, {done.received_bytes / 1e6:.0f} MB arrived "
+        + ("intact" if done.intact else "DAMAGED"),
+        {"rtt_ms": row.rtt_ms, "gigabits_per_second": row.gigabits_per_second},
     )
 
 
@@ -214,7 +219,8 @@ def _attach(daemon: Daemon, network: str, name: str, publish: tuple[str, ...] = 
 def _itself(daemon: Daemon) -> Station:
     """A host as a station of its own network."""
     addresses = (f"{daemon.host.vtep4}/24", f"{daemon.host.vtep6}/64")
-    return station_of(daemon.host, daemon.host, daemon.client.endpoint("here"), addresses)
+    station = station_of(daemon.host, daemon.host, daemon.client.endpoint("here"), addresses)
+    return replace(station, label=daemon.host.label)
 
 
 def _view(daemon: Daemon, driver: str) -> DriverView:

@@ -3,6 +3,7 @@
 from types import TracebackType
 from typing import Self
 
+from rich import box
 from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -109,13 +110,15 @@ def _forwarding(report: Report) -> Table:
 
 def _drivers(report: Report) -> Table:
     table = Table(
-        title="Drivers beside each other (one TCP stream whose ends compute digests)",
+        title="Drivers beside each other: one TCP stream, and the shortest round trip",
         title_justify="left",
+        box=box.SIMPLE_HEAD,
     )
-    for heading in ("driver", "scope", "own MAC", "own IP", "crosses hosts", "way out"):
-        table.add_column(heading, overflow="fold")
+    for heading in ("driver", "scope", "own\nMAC", "own\nIP", "across\nhosts"):
+        table.add_column(heading, no_wrap=True)
     for heading in ("Gbit/s", "RTT ms"):
-        table.add_column(heading, justify="right")
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("way out")
     for row in report.drivers:
         table.add_row(
             row.driver,
@@ -123,9 +126,9 @@ def _drivers(report: Report) -> Table:
             _yes(row.own_mac),
             _yes(row.own_ip),
             _yes(row.crosses_hosts),
-            row.way_out,
             "-" if row.gigabits_per_second is None else f"{row.gigabits_per_second:.2f}",
             "-" if row.rtt_ms is None else f"{row.rtt_ms:.2f}",
+            row.way_out,
         )
     return table
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from vxnet.demo.station import Station
 
-__all__ = ["Transfer", "exchange", "ping", "shout", "transfer"]
+__all__ = ["Transfer", "exchange", "ping", "rate", "shout", "transfer"]
 
 CHUNK_BYTES = 1 << 20
 SECOND_COPY_S = 0.2
@@ -76,6 +76,30 @@ def transfer(
         sent_bytes, sent_digest = _send(sender, size_bytes)
         received_bytes, received_digest, seconds = receiving.result()
     return Transfer(sent_bytes, received_bytes, sent_digest, received_digest, seconds)
+
+
+def rate(source: Station, target: Station, address: str, seconds: float) -> float:
+    """How fast one TCP stream is whose ends do nothing else, in Gbit/s that arrived."""
+    family = _family(address)
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="receive") as pool,
+        target.socket(family, socket.SOCK_STREAM) as listener,
+        source.socket(family, socket.SOCK_STREAM) as sender,
+        ExitStack() as stack,
+    ):
+        stack.callback(listener.shutdown, socket.SHUT_RDWR)
+        for end in (listener, sender):
+            end.settimeout(seconds + 30)
+        listener.bind((address, 0))
+        listener.listen(1)
+        counting = pool.submit(_count, listener, seconds + 30)
+        sender.connect((address, listener.getsockname()[1]))
+        chunk, until = bytes(CHUNK_BYTES), time.monotonic() + seconds
+        while time.monotonic() < until:
+            sender.sendall(chunk)
+        sender.shutdown(socket.SHUT_WR)
+        received, took = counting.result()
+    return received * 8 / took / 1e9
 
 
 def exchange(
@@ -171,6 +195,17 @@ def _receive(listener: socket.socket, timeout_s: float) -> tuple[int, str, float
             digest.update(memoryview(buffer)[:size])
             received += size
         return received, digest.hexdigest(), max(time.monotonic() - started, 1e-9)
+
+
+def _count(listener: socket.socket, timeout_s: float) -> tuple[int, float]:
+    buffer, received = bytearray(CHUNK_BYTES), 0
+    connection, _ = listener.accept()
+    with connection:
+        connection.settimeout(timeout_s)
+        started = time.monotonic()
+        while size := connection.recv_into(buffer):
+            received += size
+        return received, max(time.monotonic() - started, 1e-9)
 
 
 def _echo(echo: socket.socket) -> None:
