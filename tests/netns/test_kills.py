@@ -1,6 +1,7 @@
 """A daemon that ends at any moment: what it was doing, the next one makes whole or undoes.
 
-`VXNET_KILLS=200` kills it that often, and says how soon traffic passed again.
+`VXNET_KILLS=100 scripts/test -n 0 -s tests/netns/test_kills.py` kills it that often with each
+datapath, and says how soon every endpoint passed traffic again.
 """
 
 import contextlib
@@ -8,7 +9,8 @@ import os
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from random import Random
 
 import pytest
@@ -16,23 +18,26 @@ import pytest
 from tests.helpers.clusters import SUBNETS, cluster_on, reaches
 from tests.helpers.manager import ServiceManager
 from tests.helpers.pulse import Pulse
-from vxnet.api.model import AttachBody, EndpointBody, JoinBody
+from vxnet.api.model import AttachBody, EndpointBody, EndpointView, JoinBody
 from vxnet.demo.cluster import Cluster, Daemon, wait_for
-from vxnet.demo.traffic import transfer
+from vxnet.demo.station import Station
+from vxnet.demo.traffic import ping, transfer
 from vxnet.errors import VxnetError
 
-pytestmark = [pytest.mark.netns, pytest.mark.timeout(900)]
-
-KILLS = int(os.environ.get("VXNET_KILLS", "6"))
+KILLS = int(os.environ.get("VXNET_KILLS", "4"))
 SEED = int(os.environ.get("VXNET_KILLS_SEED", "1"))
 PATIENT = 'profile = "wan"'
 """On a busy machine a start takes seconds; the others are not to give up before."""
+PROMISED_S = 3.0
+"""From a start to traffic at every endpoint; counted and shown, for a busy machine takes longer."""
+
+pytestmark = [pytest.mark.netns, pytest.mark.timeout(600 + 20 * KILLS)]
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
+@pytest.fixture(scope="module", params=["pure", "native"])
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two hosts and a network."""
-    with cluster_on(2, settings=PATIENT) as built:
+    with cluster_on(2, settings=PATIENT, datapath=request.param) as built:
         built.daemons[0].create_network("blue", SUBNETS)
         built.wait_for_network("blue")
         yield built
@@ -60,25 +65,63 @@ def busy(daemon: Daemon, stop: threading.Event, random: Random) -> None:
                 daemon.client.remove_endpoint(random.choice(endpoints).id)
 
 
+def kill_somewhere(daemon: Daemon, random: Random) -> None:
+    """Kill a busy daemon, or one that is starting, and perhaps is just taking up what was left."""
+    stop = threading.Event()
+    worker = threading.Thread(target=busy, args=(daemon, stop, Random(random.random())))
+    worker.start()
+    time.sleep(random.uniform(0.02, 0.6))
+    daemon.kill()
+    stop.set()
+    worker.join()
+    if random.random() < 0.25:
+        daemon.start()
+        time.sleep(random.uniform(0.1, 1.5))
+        daemon.kill()
+
+
+def answers(far: Station, endpoint: EndpointView) -> bool:
+    """Whether an endpoint is reached from another host, at each of its addresses."""
+    return all(ping(far, a.split("/")[0], wait_s=1) is not None for a in endpoint.addresses)
+
+
+def wait_for_all(daemon: Daemon, far: Station) -> None:
+    """Until the daemon answers, and every endpoint passes traffic."""
+    daemon.wait_until_ready()
+    joined = [endpoint for endpoint in daemon.client.endpoints() if endpoint.sandbox]
+    assert [e for e in joined if "steady" in e.name]
+    with ThreadPoolExecutor(len(joined)) as pool:
+        for waited in [
+            pool.submit(wait_for, lambda e=one: answers(far, e), 150, f"{one.name} answers")
+            for one in joined
+        ]:
+            waited.result()
+
+
+def spread(seconds: Sequence[float]) -> str:
+    """How durations are spread, for people."""
+    ordered = sorted(seconds)
+    shares = {"least": 0.0, "median": 0.5, "9 of 10": 0.9, "99 of 100": 0.99, "worst": 1.0}
+    shown = [f"{ordered[int(at * (len(ordered) - 1))]:.2f} s ({n})" for n, at in shares.items()]
+    soon = sum(duration <= PROMISED_S for duration in seconds)
+    return f"{', '.join(shown)}; {soon} of {len(seconds)} within {PROMISED_S:g} s"
+
+
 def test_after_every_kill_each_endpoint_is_whole_or_gone(cluster: Cluster) -> None:
     daemon, other = cluster.daemons
     steady, far = daemon.attach("blue", name="steady"), other.attach("blue", name="far")
     random = Random(SEED)
-    seconds = []
+    beats: list[float] = []
+    whole: list[float] = []
     with Pulse(steady, far) as pulse:
-        for kill in range(KILLS):
-            stop = threading.Event()
-            worker = threading.Thread(target=busy, args=(daemon, stop, Random(kill)))
-            worker.start()
-            time.sleep(random.uniform(0.02, 0.6))
-            daemon.kill()
-            stop.set()
-            worker.join()
+        for _ in range(KILLS):
+            kill_somewhere(daemon, random)
             began = time.monotonic()
             daemon.start()
-            wait_for(lambda at=began: pulse.first_after(at) is not None, 150, "traffic flows again")
-            seconds.append((pulse.first_after(began) or began) - began)
-            daemon.wait_until_ready()
+            wait_for_all(daemon, far)
+            whole.append(time.monotonic() - began)
+            wait_for(lambda at=began: pulse.first_after(at) is not None, 150, "the beat goes on")
+            beats.append((pulse.first_after(began) or began) - began)
             endpoints = daemon.client.endpoints()
             assert {e.state for e in endpoints} <= {"joined", "created"}
             expected = {
@@ -92,9 +135,9 @@ def test_after_every_kill_each_endpoint_is_whole_or_gone(cluster: Cluster) -> No
             assert found == expected
             assert not [d for d in devices(daemon.host.name) if d.startswith("vx") and len(d) == 14]
             assert daemon.client.verify().ok
-    seconds.sort()
-    middle, worst = seconds[len(seconds) // 2], seconds[-1]
-    print(f"{KILLS} kills: traffic passed after {middle:.2f} s (median), {worst:.2f} s (worst)")
+    print(f"{daemon.status().datapath}, seed {SEED}: {KILLS} kills, from the next start on")
+    print(f"  the first frame of one endpoint: {spread(beats)}")
+    print(f"  every endpoint is reached:       {spread(whole)}")
     assert reaches(steady, far)
 
 
