@@ -1,9 +1,10 @@
 """The shipped unit under a real systemd: containers with Debian, provisioned by scripts/install."""
 
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,9 @@ KEY = "/var/lib/vxnet/gossip.key"
 SOON_S = 40.0
 LOST_AT_MOST = 5
 """Beats, one every 10 ms."""
+
+VTEP = "192.0.2.1"
+"""The first host's."""
 
 Pair = tuple[Container, Container]
 
@@ -75,6 +79,22 @@ def pings(container: Container, address: str = "10.9.0.2") -> bool:
 def places(pair: Pair) -> tuple[Place, Place]:
     one, other = (container.path("/run/netns/box") for container in pair)
     return Place(one, ("10.9.0.1",)), Place(other, ("10.9.0.2",))
+
+
+def connects(container: Container, address: str, port: int) -> bool:
+    """Whether somebody listens there, asked from the container's own namespace."""
+
+    def connect() -> bool:
+        with suppress(OSError), socket.create_connection((address, port), 2.0):
+            return True
+        return False
+
+    return Place(Path(f"/proc/{container.leader}/ns/net"), ()).inside(connect)
+
+
+def link(container: Container) -> str:
+    """The TAP of a virtual machine, as `ip` shows it; nothing where it is gone."""
+    return container.run("ip", "-o", "link", "show", "vm0", check=False).stdout
 
 
 def shown(container: Container, name: str) -> str:
@@ -130,7 +150,7 @@ def test_installing_again_changes_nothing(pair: Pair) -> None:
 
 
 def test_everything_that_root_s_daemon_does_this_one_does_too(pair: Pair) -> None:
-    one, _ = pair
+    one, other = pair
     process = subprocess.Popen(
         ["nsenter", "--target", str(one.leader), "--all", "--", "unshare", "--net", "sleep", "60"],
         stdin=subprocess.DEVNULL,
@@ -142,8 +162,15 @@ def test_everything_that_root_s_daemon_does_this_one_does_too(pair: Pair) -> Non
         one.run(
             "vxnet", "network", "create", "way-out", "--driver", "bridge", "--subnet", "10.8.0.0/24"
         )
-        one.run("vxnet", "attach", "way-out", "--netns", "box", "--ifname", "eth1", "--name", "out")
+        one.run(
+            *("vxnet", "attach", "way-out", "--netns", "box", "--ifname", "eth1", "--name", "out"),
+            *("--publish", "8080:80"),
+        )
         assert pings(one, "10.8.0.1")
+        # Forwarding and the packet filter are set for real: from the other host one gets through.
+        box = Place(one.path("/run/netns/box"), ())
+        with box.inside(lambda: socket.create_server(("", 80))):
+            other.wait_for(lambda: connects(other, VTEP, 8080), SOON_S, "the port is reached")
         one.run("vxnet", "keys", "list")
         one.run("vxnet", "detach", "out")
         one.run("vxnet", "network", "rm", "way-out")
@@ -151,6 +178,25 @@ def test_everything_that_root_s_daemon_does_this_one_does_too(pair: Pair) -> Non
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_virtual_machines_tap_is_kept_from_the_host_and_put_right(pair: Pair) -> None:
+    one, _ = pair
+    one.run("vxnet", "attach", "blue", "--tap", "vm0", "--name", "vm")
+    settings = Path("/proc/sys/net")
+    deaf = {"ipv6/conf/vm0/disable_ipv6": "1", "ipv4/conf/vm0/arp_ignore": "8"}
+    assert {name: one.run("cat", str(settings / name)).stdout.strip() for name in deaf} == deaf
+    one.run("ip", "link", "set", "vm0", "mtu", "1300", "down")
+    one.wait_for(lambda: " mtu 1450 " in link(one), SOON_S, "the device is put right")
+    pid = shown(one, "MainPID")
+    one.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "vxnet.service")
+    wait_for_another(one, pid)
+    before = link(one)
+    one.run("ip", "link", "set", "vm0", "mtu", "1300")
+    one.wait_for(lambda: " mtu 1450 " in link(one), SOON_S, "the next daemon puts it right, too")
+    assert link(one).split(":")[0] == before.split(":")[0]
+    one.run("vxnet", "detach", "vm")
+    assert not link(one)
 
 
 def test_a_restart_under_traffic_resets_nothing_and_loses_next_to_nothing(pair: Pair) -> None:
