@@ -192,6 +192,13 @@ class DnsSettings(Struct, frozen=True, kw_only=True):
     """Who is asked for all other names; none: the resolvers of /etc/resolv.conf."""
 
 
+class ServicesSettings(Struct, frozen=True, kw_only=True):
+    """Services, as far as they are this host's own affair."""
+
+    ingress: Switch = True
+    """Open the published ports of services on this host."""
+
+
 class DockerSettings(Struct, frozen=True, kw_only=True):
     """The Docker network plugin."""
 
@@ -259,6 +266,7 @@ class Settings(Struct, frozen=True, kw_only=True):
     vxlan: VxlanSettings = VxlanSettings()
     gossip: GossipSettings = GossipSettings()
     dns: DnsSettings = DnsSettings()
+    services: ServicesSettings = ServicesSettings()
     docker: DockerSettings = DockerSettings()
     metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()

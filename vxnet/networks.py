@@ -235,7 +235,8 @@ class Networks:
     def _check_unused(self, network: Network) -> None:
         if users := self._table.used_by(network):
             raise StateError(
-                f"network {network.name} is used by {', '.join(users)} of this host; detach first"
+                f"network {network.name} is used by {', '.join(users)} of this host; "
+                "take those away first"
             )
         if holders := self._addresses.holders_elsewhere(network):
             raise StateError(

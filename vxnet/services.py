@@ -15,7 +15,7 @@ from typing import Final
 import msgspec
 
 from vxnet.addresses import Addresses
-from vxnet.cnm.model import EndpointId, IpAddress, NetworkId, derive_mac
+from vxnet.cnm.model import EndpointId, IpAddress, Network, NetworkId, derive_mac
 from vxnet.cnm.services import (
     Health,
     PortRow,
@@ -57,6 +57,8 @@ class ServiceRequest:
     ports: tuple[PortRow, ...] = ()
     health: str = "none"
     prefer_local: bool = False
+    publish: tuple[tuple[int, int, str], ...] = ()
+    """Ports of the hosts, those of the service they lead to (0: the only one), and protocols."""
     publish_mode: str = "ingress"
     proxy_protocol: bool = False
 
@@ -115,6 +117,10 @@ class Services:
         if row is None:
             raise StateError(f"there is no service {name}; see: vxnet service ls")
         return row
+
+    def users(self, network: Network) -> list[str]:
+        """The services of a network, which keep it from being removed."""
+        return [f"service {row.name}" for row in self if row.network_id == network.id]
 
     def find(self, network: NetworkId, name: str) -> ServiceNames | None:
         """A service by its name, or by its address as text, as far as names go."""
@@ -298,13 +304,15 @@ class Services:
             if (port.port, port.protocol) in seen:
                 raise StateError(f"port {port.port}/{port.protocol} is given twice")
             seen.add((port.port, port.protocol))
-        taken = {(p.published, p.protocol): s.name for s in self for p in s.ports if p.published}
-        for port in request.ports:
-            if (other := taken.get((port.published, port.protocol))) is not None:
-                raise StateError(f"port {port.published} is published by service {other}")
+        ports = self._publish_ports(request)
         Health.parse(request.health)
         if request.publish_mode not in ("ingress", "host"):
             raise StateError(f"{request.publish_mode!r} is no publish mode; it is ingress or host")
+        if request.proxy_protocol and not any(p.published and p.protocol == "tcp" for p in ports):
+            raise StateError(
+                "the PROXY protocol is for published ports of tcp, and there is none; "
+                "publish one, like --publish 8080:80"
+            )
         now_ms = self._now_ms()
         return ServiceRow(
             name=request.name,
@@ -312,7 +320,7 @@ class Services:
             removed=False,
             changed_ms=now_ms,
             network=bytes.fromhex(network.id),
-            ports=request.ports,
+            ports=ports,
             health=request.health,
             prefer_local=request.prefer_local,
             publish_mode=request.publish_mode,
@@ -320,6 +328,28 @@ class Services:
             created_ms=now_ms,
             creator=self._control.members()[0].id,
         )
+
+    def _publish_ports(self, request: ServiceRequest) -> tuple[PortRow, ...]:
+        """The service's ports, with those of the hosts that lead to them."""
+        taken = {(p.published, p.protocol): s.name for s in self for p in s.ports if p.published}
+        ports = list(request.ports)
+        for published, wanted, protocol in request.publish:
+            if (other := taken.get((published, protocol))) is not None:
+                raise StateError(f"port {published}/{protocol} is published by service {other}")
+            fitting = [p for p in ports if p.protocol == protocol and wanted in (0, p.port)]
+            if len(fitting) != 1:
+                raise StateError(
+                    f"service {request.name} has no port {wanted}/{protocol} to publish"
+                    if not fitting and wanted
+                    else f"say which port of the service {published}/{protocol} leads to, "
+                    f"like --publish {published}:{ports[0].port if ports else 80}"
+                )
+            (port,) = fitting
+            if port.published:
+                raise StateError(f"port {port.port}/{protocol} of the service is published twice")
+            taken[published, protocol] = request.name
+            ports[ports.index(port)] = msgspec.structs.replace(port, published=published)
+        return tuple(ports)
 
     # What follows from them
 

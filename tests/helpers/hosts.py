@@ -22,6 +22,7 @@ from vxnet.guard import Guard
 from vxnet.health import HealthChecks
 from vxnet.host.memory import MemoryHost, MemoryStore, MemoryWatch
 from vxnet.host.upstream import Upstream
+from vxnet.ingress import Ingress
 from vxnet.nameservice import NameService
 from vxnet.network_table import NetworkTable
 from vxnet.networks import Networks
@@ -142,6 +143,15 @@ class ImaginedHost:
         self.services.watchers.append(self.resolvers.renew)
         self.resolvers.arrivals.append(self.services.arrived)
         self.health = HealthChecks(self.names, self.registry, self.services, self.resolvers)
+        self.ingress = Ingress(
+            self.services,
+            self.networks,
+            self.addresses,
+            self.overlay,
+            self.host,
+            lambda: self.control.members()[0].id,
+            Random(f"{number} {seed}"),
+        )
         self.watch = MemoryWatch()
         plumbing = Plumbing(self.networks, self.registry, self.host, self.watch)
         self.recoverer = Recoverer(self.table, self.addresses, self.registry, plumbing)

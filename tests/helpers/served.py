@@ -66,7 +66,7 @@ class ServedHost(ImaginedHost):
         rotation = Rotation(gossip, None)
         foreign = ForeignPeers(self.networks, self.forwarding, self.store, self.control.vtep)
         parts = self.networks, self.endpoints, self.sandboxes, self.addresses, rotation, foreign
-        services = ServiceRoutes(self.views, self.services, self.health)
+        services = ServiceRoutes(self.views, self.services, self.health, self.ingress)
         routes = (*Routes(self.views, *parts).all(), *services.all())
         self.server = ApiServer(socket, routes)
 

@@ -124,13 +124,15 @@ def test_a_service_outlives_a_member_and_a_host() -> None:
     assert failed(read) == {}
     assert program.returncode == 0
     checks = {check["name"]: check["details"] for check in read["checks"]}
-    assert set(checks) == {"members", "service", "name", "balance", "member", "host"}
-    assert checks["balance"]["failed"] == []
+    assert set(checks) == {
+        *("members", "service", "name", "balance", "published", "member", "host")
+    }
+    assert checks["balance"]["failed"] == checks["published"]["failed"] == []
     for killed in ("member", "host"):
         assert checks[killed]["begun_after"] > 0
         assert len(checks[killed]["failed"]) <= checks[killed]["under_way"]
         assert checks[killed]["failed_that_began_after"] == 0
-    answered = {row["member"]: row["answered"]["at rest"] for row in read["members"]}
+    answered = {row["member"]: row["answered"]["by address"] for row in read["members"]}
     assert len(answered) == 6
     assert min(answered.values()) > 0
     assert leftovers(read["prefix"]) == []

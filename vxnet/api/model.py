@@ -25,6 +25,7 @@ __all__ = [
     "NetworkView",
     "PeerBody",
     "PlaceView",
+    "PublishedView",
     "ReclaimBody",
     "ReclaimView",
     "SandboxBody",
@@ -258,6 +259,12 @@ class ServiceBody(Struct, frozen=True, forbid_unknown_fields=True):
     """Like `80:8080/tcp`: the service's and the members'."""
     health: str = "none"
     prefer_local: bool = False
+    publish: tuple[str, ...] = ()
+    """Like `8080:80/tcp`: the hosts' and the service's."""
+    publish_mode: str = "ingress"
+    """`ingress`: at every host; `host`: at hosts with members, for those."""
+    proxy_protocol: str = "none"
+    """`v2`: members are told who their client is by a header before what it says."""
 
 
 class DrainBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -278,6 +285,16 @@ class ServiceMemberView(Struct, frozen=True):
     """From clients of this host."""
 
 
+class PublishedView(Struct, frozen=True):
+    """A published port of a service, as it is on this host."""
+
+    port: str
+    """Like `8080:80/tcp`: the hosts' and the service's."""
+    state: str
+    """`open`, or why it is not."""
+    connections: int
+
+
 class ServiceView(Struct, frozen=True):
     """A service."""
 
@@ -289,6 +306,9 @@ class ServiceView(Struct, frozen=True):
     prefer_local: bool
     created_ms: int
     members: tuple[ServiceMemberView, ...]
+    published: tuple[PublishedView, ...] = ()
+    publish_mode: str = "ingress"
+    proxy_protocol: str = "none"
 
 
 class DnsView(Struct, frozen=True):

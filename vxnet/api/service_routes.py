@@ -8,13 +8,20 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from vxnet.api.model import DrainBody, ServiceBody, ServiceMemberView, ServiceView
+from vxnet.api.model import (
+    DrainBody,
+    PublishedView,
+    ServiceBody,
+    ServiceMemberView,
+    ServiceView,
+)
 from vxnet.api.routes import Route
 from vxnet.api.views import Views
 from vxnet.cnm.services import PortRow, ServiceRow
 from vxnet.errors import WireError
 from vxnet.gossip.events import NodeId
 from vxnet.health import HealthChecks
+from vxnet.ingress import Ingress
 from vxnet.services import ServiceRequest, Services
 from vxnet.wire.addr import format_ip
 
@@ -28,6 +35,7 @@ class ServiceRoutes:
     views: Views
     services: Services
     health: HealthChecks
+    ingress: Ingress
 
     def all(self) -> Sequence[Route]:
         """Every route there is."""
@@ -81,6 +89,12 @@ class ServiceRoutes:
                 for member in self.services.members(row)
                 if (serving := member.row.serving(row.name)) is not None
             ),
+            published=tuple(
+                PublishedView(one.port.publication, one.problem or "open", one.connections)
+                for one in self.ingress.openings(row)
+            ),
+            publish_mode=row.publish_mode,
+            proxy_protocol="v2" if row.proxy_protocol else "none",
         )
 
 
@@ -91,6 +105,8 @@ def _request(body: ServiceBody) -> ServiceRequest:
             vip = tuple(ipaddress.ip_address(text) for text in body.vip.split(","))
         except ValueError:
             raise WireError(f"{body.vip!r} is no address; write one, auto or none") from None
+    if body.proxy_protocol not in ("none", "v2"):
+        raise WireError(f"{body.proxy_protocol!r} is no PROXY protocol; it is v2 or none")
     return ServiceRequest(
         name=body.name,
         network=body.network,
@@ -98,14 +114,34 @@ def _request(body: ServiceBody) -> ServiceRequest:
         ports=tuple(map(_port, body.ports)),
         health=body.health,
         prefer_local=body.prefer_local,
+        publish=tuple(map(_publication, body.publish)),
+        publish_mode=body.publish_mode,
+        proxy_protocol=body.proxy_protocol == "v2",
     )
 
 
 def _port(text: str) -> PortRow:
-    ports, _, protocol = text.partition("/")
-    outside, colon, inside = ports.partition(":")
-    numbers = [int(t) for t in (outside, inside or outside) if t.isascii() and t.isdigit()]
-    right = len(numbers) == 2 and all(1 <= number <= 65535 for number in numbers)
-    if not right or (colon and not inside) or protocol not in ("", "tcp", "udp"):
+    found = _numbers(text)
+    if found is None:
         raise WireError(f"{text!r} is no port of a service; write it like 80:8080 or 53/udp")
-    return PortRow(numbers[0], numbers[1], protocol or "tcp")
+    outside, inside, protocol = found
+    return PortRow(outside, inside or outside, protocol)
+
+
+def _publication(text: str) -> tuple[int, int, str]:
+    found = _numbers(text)
+    if found is None:
+        raise WireError(f"{text!r} is no published port; write it like 8080:80 or 53/udp")
+    return found
+
+
+def _numbers(text: str) -> tuple[int, int, str] | None:
+    """Both ports and the protocol; 0 where there is no second port."""
+    ports, slash, protocol = text.partition("/")
+    outside, colon, inside = ports.partition(":")
+    given = (outside, inside) if colon else (outside,)
+    numbers = [int(t) for t in given if t.isascii() and t.isdigit() and len(t) <= 5]
+    right = len(numbers) == len(given) and all(1 <= number <= 65535 for number in numbers)
+    if not right or (slash and protocol not in ("tcp", "udp")):
+        return None
+    return numbers[0], numbers[1] if colon else 0, protocol or "tcp"

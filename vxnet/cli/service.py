@@ -40,6 +40,26 @@ def create(
     prefer_local: Annotated[
         bool, typer.Option("--prefer-local", help="Take members of the client's host first.")
     ] = False,
+    publish: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--publish",
+            metavar="PORT[:PORT][/udp]",
+            help="A port of every host that leads to one of the service.",
+        ),
+    ] = None,
+    publish_mode: Annotated[
+        str,
+        typer.Option(
+            "--publish-mode", help="ingress: at every host; host: at those with members, for them."
+        ),
+    ] = "ingress",
+    proxy_protocol: Annotated[
+        str,
+        typer.Option(
+            "--proxy-protocol", help="v2: tell members who comes by published ports; or none."
+        ),
+    ] = "none",
     socket: Socket = DEFAULT_SOCKET,
     json: Json = False,
 ) -> None:
@@ -47,7 +67,7 @@ def create(
 
     Members are attached with --service.
 
-    Example:  vxnet service create shop --network blue --port 80:8080 --health http:/ok
+    Example:  vxnet service create shop --network blue --port 80:8080 --publish 8080:80
     """
     body = ServiceBody(
         name=name,
@@ -56,6 +76,9 @@ def create(
         ports=tuple(port or ()),
         health=health,
         prefer_local=prefer_local,
+        publish=tuple(publish or ()),
+        publish_mode=publish_mode,
+        proxy_protocol=proxy_protocol,
     )
     _show(connect(socket).create_service(body), json)
 
@@ -127,6 +150,16 @@ def _show(service: ServiceView, json: bool) -> None:
             ("healthy", _healthy(service)),
         ]
     )
+    if service.published:
+        typer.echo()
+        table(
+            ("PUBLISHED", "MODE", "PROXY PROTOCOL", "ON THIS HOST", "CONNECTIONS"),
+            (
+                (one.port, service.publish_mode, service.proxy_protocol, one.state, one.connections)
+                for one in service.published
+            ),
+            "",
+        )
     if service.members:
         typer.echo()
         table(

@@ -34,6 +34,11 @@ class PortRow(msgspec.Struct, frozen=True, array_like=True):
     def __str__(self) -> str:
         return f"{self.port}:{self.target}/{self.protocol}"
 
+    @property
+    def publication(self) -> str:
+        """The port of the hosts and that of the service it leads to."""
+        return f"{self.published}:{self.port}/{self.protocol}"
+
 
 class ServiceRow(msgspec.Struct, frozen=True, array_like=True):
     """A service as it travels. Fields are only ever appended."""

@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from vxnet.addresses import Addresses
+from vxnet.cnm.driver import NetworkDriver
 from vxnet.cnm.model import Network, NetworkId
 from vxnet.config import Settings, parse_host_port
 from vxnet.control.base import ControlPlane
@@ -14,8 +15,9 @@ from vxnet.door import open_door
 from vxnet.errors import VxnetError
 from vxnet.forwarding import Forwarding
 from vxnet.health import HealthChecks
-from vxnet.host.base import Store
+from vxnet.host.base import HostNetwork, Store
 from vxnet.host.upstream import Upstream
+from vxnet.ingress import Ingress
 from vxnet.names.lookup import ServiceFinder
 from vxnet.nameservice import NameService
 from vxnet.networks import Networks
@@ -38,10 +40,16 @@ class Naming:
     files: ResolvFiles
     services: Services
     health: HealthChecks
+    ingress: Ingress
 
     def work(self, report: Report) -> list[Coroutine[Any, Any, None]]:
         """What is to run until cancelled."""
-        return [self.files.run(report), self.services.run(report), self.health.run(report)]
+        return [
+            self.files.run(report),
+            self.services.run(report),
+            self.health.run(report),
+            self.ingress.run(report),
+        ]
 
     def counters(self) -> dict[str, int]:
         """What was counted."""
@@ -50,6 +58,7 @@ class Naming:
             "refused_name_rows": self.names.refused_rows,
             "bad_service_rows": self.services.bad_rows,
             **self.resolvers.counts(),
+            **self.ingress.counters(),
         }
 
 
@@ -86,6 +95,8 @@ def build_naming(
     names: NameService,
     resolvers: Resolvers,
     forwarding: Forwarding,
+    overlay: NetworkDriver,
+    host: HostNetwork,
     now_ms: Callable[[], int],
     random: Random,
 ) -> Naming:
@@ -97,4 +108,14 @@ def build_naming(
     resolvers.arrivals.append(services.arrived)
     files = ResolvFiles(registry, networks.by_id if settings.dns.enabled else lambda _: None)
     health = HealthChecks(names, registry, services, resolvers)
-    return Naming(names, resolvers, files, services, health)
+    ingress = Ingress(
+        services,
+        networks,
+        addresses,
+        overlay,
+        host,
+        lambda: control.members()[0].id,
+        random,
+        enabled=settings.services.ingress,
+    )
+    return Naming(names, resolvers, files, services, health, ingress)

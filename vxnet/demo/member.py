@@ -1,7 +1,7 @@
 """A member of the demo's service: a web server that answers with its name and whom it sees.
 
 Run as `python -m vxnet.demo.member NAME PORT` in its sandbox. Each connection is told on standard
-output, with the client's address and port.
+output, with the client's address and port; of those with a PROXY header, those that it tells.
 """
 
 import ipaddress
@@ -13,14 +13,14 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-__all__ = ["ADDRESS_AFTER", "SIGNATURE", "Server"]
+from vxnet.wire.proxy_protocol import SIGNATURE
+
+__all__ = ["Server"]
 
 WORK_S: Final = 0.03
 """How long an answer takes, so that some are under way whenever something is killed."""
-SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
-"""What PROXY protocol version 2 begins with (haproxy's proxy-protocol.txt, section 2.2)."""
-ADDRESS_AFTER: Final = 16
-"""Octets of its header before the addresses."""
+HEAD_BYTES: Final = 16
+"""Of a PROXY header, before the addresses (haproxy's proxy-protocol.txt, section 2.2)."""
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -30,14 +30,16 @@ class Handler(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self.client = _plain(self.client_address[0])
-        os.write(1, f"{self.client} {self.client_address[1]}\n".encode())
+        self.client, port = _plain(self.client_address[0]), self.client_address[1]
         begin = self.connection.recv(len(SIGNATURE), socket.MSG_PEEK | socket.MSG_WAITALL)
         if begin == SIGNATURE:
-            head = self.rfile.read(ADDRESS_AFTER)
+            head = self.rfile.read(HEAD_BYTES)
             told = self.rfile.read(struct.unpack_from("!H", head, 14)[0])
             size = 4 if head[13] >> 4 == 1 else 16
             self.client = _plain(str(ipaddress.ip_address(told[:size])))
+            (port,) = struct.unpack_from("!H", told, 2 * size)
+        if begin:
+            os.write(1, f"{self.client} {port}\n".encode())
 
     def do_GET(self) -> None:
         time.sleep(0.0 if self.path == "/health" else WORK_S)

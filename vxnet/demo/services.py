@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from vxnet.demo.checks import MAIN, SUBNETS, members_up
 from vxnet.demo.report import Finding
-from vxnet.demo.shop import NAME, PORT, Member, Request, Shop
+from vxnet.demo.shop import NAME, PORT, PUBLISHED, Member, Request, Shop
 from vxnet.demo.stage import Check, Stage
 
 __all__ = ["CHECKS"]
@@ -60,9 +60,25 @@ def names_found(stage: Stage) -> Finding:
 
 def load_balanced(stage: Stage) -> Finding:
     """Requests to the service's name reach every member, which sees who really asks."""
-    requests = stage.shop.ask(NAME, PORT, REQUESTS, "at rest")
+    return _spread(stage.shop, stage.shop.ask(stage.shop.customers, REQUESTS, "by address"))
+
+
+def published(stage: Stage) -> Finding:
+    """Each host asks another at the service's published port; members are told who it is."""
+    shop = stage.shop
+    seconds = shop.wait_until_open()
+    requests = shop.ask(shop.outsiders(shop.daemons), REQUESTS, "by published port")
+    found = _spread(shop, requests)
+    return Finding(
+        found.ok,
+        f"port {PUBLISHED} open on {len(shop.daemons)} hosts after {seconds:.1f} s; {found.seen}",
+        found.details,
+    )
+
+
+def _spread(shop: Shop, requests: Sequence[Request]) -> Finding:
     counts = Counter(r.member for r in requests if not r.error)
-    everybody = {member.name for member in stage.shop.members}
+    everybody = {member.name for member in shop.members}
     errors, strangers = _errors(requests), _strangers(requests)
     return Finding(
         not errors and not strangers and set(counts) == everybody,
@@ -159,6 +175,7 @@ CHECKS = (
     Check("service", "A service with six members", service_made),
     Check("name", "It is found by its name", names_found),
     Check("balance", "Requests are spread over all members", load_balanced),
+    Check("published", "So they are at each host's published port", published),
     Check("member", "A member dies under load", member_killed),
     Check("host", "A host dies under load", host_killed),
 )

@@ -13,16 +13,17 @@ from typing import Any, Final
 
 from vxnet.api.model import AttachBody, EndpointBody, JoinBody, ServiceBody
 from vxnet.demo.cluster import Cluster, Daemon, station_of, wait_for
+from vxnet.demo.namespace import Namespace
 from vxnet.demo.processes import end_all
 from vxnet.demo.report import MemberRow
-from vxnet.demo.station import Station
 from vxnet.errors import HostError
 
-__all__ = ["NAME", "Member", "Request", "Shop"]
+__all__ = ["NAME", "PORT", "PUBLISHED", "Asker", "Member", "Request", "Shop"]
 
 NETWORK: Final = "blue"
 NAME: Final = "shop"
 PORT: Final = 80
+PUBLISHED: Final = 8080
 TARGET: Final = 8080
 MEMBERS: Final = 6
 THREADS: Final = 4
@@ -31,10 +32,21 @@ ENDED_WITHIN_S: Final = 45.0
 
 
 @dataclass(frozen=True, slots=True)
+class Asker:
+    """Somebody who asks for the service: where it lives, and under which name it asks."""
+
+    label: str
+    place: Namespace
+    addresses: tuple[str, ...]
+    name: str = NAME
+    port: int = PORT
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """One request, as its customer tells it. Times are of the machine's monotonic clock."""
 
-    customer: Station
+    customer: "Asker"
     begun: float
     ended: float
     port: int | None = None
@@ -46,6 +58,9 @@ class Request:
     def connections(self) -> set[str]:
         """What a member would have called its connection."""
         return {f"{address} {self.port}" for address in self.customer.addresses}
+
+
+_Asking = tuple[subprocess.Popen[bytes], Asker, Path]
 
 
 class Member:
@@ -88,12 +103,38 @@ class Shop:
         """Make it on the first host. Raises HostError where members do not get healthy."""
         self.cluster = cluster
         self.daemons = list(cluster.daemons)
-        body = ServiceBody(NAME, NETWORK, ports=(f"{PORT}:{TARGET}",), health="http:/health")
+        body = ServiceBody(
+            NAME,
+            NETWORK,
+            ports=(f"{PORT}:{TARGET}",),
+            health="http:/health",
+            publish=(f"{PUBLISHED}:{PORT}",),
+            proxy_protocol="v2",
+        )
         self.vips = self.daemons[0].client.create_service(body).vips
         turns = itertools.cycle(self.daemons)
         self.members = [Member(next(turns), f"m{n}") for n in range(1, MEMBERS + 1)]
-        self.customers = [d.attach(NETWORK, name="customer") for d in self.daemons[:-1]]
+        stations = [daemon.attach(NETWORK, name="customer") for daemon in self.daemons[:-1]]
+        self.customers = [Asker(s.label, s.sandbox, s.addresses) for s in stations]
         self._files = itertools.count(1)
+
+    def outsiders(self, hosts: Sequence[Daemon]) -> list[Asker]:
+        """Each of these hosts, asking at the published port of the next of them."""
+        return [
+            Asker(one.host.label, one.host, (one.vtep,), other.vtep, PUBLISHED)
+            for one, other in zip(hosts, [*hosts[1:], hosts[0]], strict=True)
+        ]
+
+    def wait_until_open(self) -> float:
+        """Until the published port is open on every host: how long that took."""
+        return wait_for(
+            lambda: all(
+                [port.state for port in daemon.client.service(NAME).published] == ["open"]
+                for daemon in self.daemons
+            ),
+            HEALTHY_WITHIN_S,
+            "the published port is open on every host",
+        )
 
     def rows(self) -> list[MemberRow]:
         """Its members, for the report."""
@@ -111,20 +152,20 @@ class Shop:
             f"{len(wanted)} members are healthy on every host",
         )
 
-    def resolve(self, customer: Station, name: str) -> set[str]:
+    def resolve(self, customer: Asker, name: str) -> set[str]:
         """What a program in a sandbox gets for a name."""
         script = (
             "import socket, sys\n"
             "found = socket.getaddrinfo(sys.argv[1], 80, type=socket.SOCK_STREAM)\n"
             "print(*(one[4][0] for one in found))"
         )
-        command = [sys.executable, "-c", script, name]
-        return set(customer.sandbox.run(_within(customer, command)).stdout.split())
+        command = _within(customer, [sys.executable, "-c", script, name])
+        return set(customer.place.run(command).stdout.split())
 
-    def ask(self, name: str, port: int, count: int, phase: str) -> list[Request]:
-        """Requests of every customer, `count` a thread."""
-        with self._asking(name, port, [str(count)]) as asking:
-            for process, _ in asking:
+    def ask(self, askers: Sequence[Asker], count: int, phase: str) -> list[Request]:
+        """Requests of each, `count` a thread."""
+        with self._asking(askers, [str(count)]) as asking:
+            for process, _, _ in asking:
                 try:
                     process.wait(timeout=120.0)
                 except subprocess.TimeoutExpired:
@@ -133,42 +174,39 @@ class Shop:
 
     @contextmanager
     def load(self, phase: str) -> Iterator[list[Request]]:
-        """Customers ask all the time; at the end the list holds their requests."""
+        """Customers and outsiders ask all the time; at the end the list holds their requests."""
         requests: list[Request] = []
-        with self._asking(NAME, PORT, []) as asking:
+        hosts = [d for d in self.daemons if d is not self.cluster.daemons[-1]]
+        with self._asking([*self.customers, *self.outsiders(hosts)], []) as asking:
             yield requests
-            end_all([process for process, _ in asking], patience_s=ENDED_WITHIN_S)
+            end_all([process for process, _, _ in asking], patience_s=ENDED_WITHIN_S)
             requests += self._read(asking, phase)
 
     @contextmanager
-    def _asking(
-        self, name: str, port: int, more: Sequence[str]
-    ) -> Iterator[list[tuple[subprocess.Popen[bytes], tuple[Station, Path]]]]:
-        program = [sys.executable, "-m", "vxnet.demo.customer", name, str(port), str(THREADS)]
-        asking = []
+    def _asking(self, askers: Sequence[Asker], more: Sequence[str]) -> Iterator[list[_Asking]]:
+        asking: list[_Asking] = []
         try:
-            for customer in self.customers:
-                path = customer.host.directory / f"requests{next(self._files)}"
+            for asker in askers:
+                program = [sys.executable, "-m", "vxnet.demo.customer", asker.name, str(asker.port)]
+                path = self.cluster.bed.directory / f"requests{next(self._files)}"
                 with path.open("wb") as output:
-                    process = customer.sandbox.popen(
-                        _within(customer, [*program, *more]), stdout=output
+                    process = asker.place.popen(
+                        _within(asker, [*program, str(THREADS), *more]), stdout=output
                     )
-                asking.append((process, (customer, path)))
+                asking.append((process, asker, path))
             yield asking
         finally:
-            end_all([process for process, _ in asking])
+            end_all([process for process, _, _ in asking])
 
-    def _read(
-        self, asking: Sequence[tuple[subprocess.Popen[bytes], tuple[Station, Path]]], phase: str
-    ) -> list[Request]:
+    def _read(self, asking: Sequence[_Asking], phase: str) -> list[Request]:
         requests = []
-        for process, (customer, path) in asking:
+        for process, asker, path in asking:
             lines = path.read_text().splitlines()
             if process.returncode or not lines:
                 said = "\n".join(lines[-5:]) or "nothing"
-                raise HostError(f"{customer.label} ended with {process.returncode}, saying: {said}")
+                raise HostError(f"{asker.label} ended with {process.returncode}, saying: {said}")
             stories: list[dict[str, Any]] = [json.loads(line) for line in lines]
-            requests += [Request(customer, **story) for story in stories]
+            requests += [Request(asker, **story) for story in stories]
         names = {member.name: member for member in self.members}
         for request in requests:
             if request.member in names:
@@ -176,9 +214,9 @@ class Shop:
         return requests
 
 
-def _within(customer: Station, command: Sequence[str]) -> list[str]:
-    """Entered as `ip netns exec` does, which gives the sandbox its own resolv.conf."""
-    return ["ip", "netns", "exec", customer.sandbox.name, *command]
+def _within(asker: Asker, command: Sequence[str]) -> list[str]:
+    """Entered as `ip netns exec` does, which gives a sandbox its own resolv.conf."""
+    return ["ip", "netns", "exec", asker.place.name, *command]
 
 
 def _healthy(daemon: Daemon) -> set[str]:

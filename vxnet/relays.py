@@ -1,0 +1,501 @@
+"""What arrives at a port of the host, passed on to a member of a service, and its answers back."""
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import socket
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from vxnet.cnm.model import IpAddress
+from vxnet.errors import HostError
+from vxnet.wire.proxy_protocol import header
+
+__all__ = ["CONNECTIONS_MAX", "Bound", "Chooser", "DatagramRelay", "StreamRelay", "Target"]
+
+CONNECTIONS_MAX: Final = 4_096
+"""Of a host, to all its published ports; a datagram's client counts as one."""
+BACKLOG: Final = 512
+TRIES: Final = 3
+CONNECT_WITHIN_S: Final = 3.0
+SHUNNED_S: Final = 10.0
+"""How long a member that took no connection is passed over where there are others."""
+WAITING_BYTES_MAX: Final = 1 << 18  # of one direction, where the other side is slower
+SESSION_IDLE_S: Final = 60.0
+SESSION_QUEUE_MAX: Final = 16
+BATCH: Final = 64
+DATAGRAM_MAX: Final = 65_535
+_PKTINFO: Final = socket.IPV6_PKTINFO
+_ANCILLARY: Final = socket.CMSG_SPACE(20)
+
+SocketMaker = Callable[[int, int], Awaitable[socket.socket]]
+"""A socket of a family and a kind that reaches members."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a member takes connections."""
+
+    member: bytes
+    address: IpAddress
+    port: int
+
+    @property
+    def family(self) -> int:
+        """That of its address."""
+        return socket.AF_INET if self.address.version == 4 else socket.AF_INET6
+
+
+Chooser = Callable[[Counter[bytes], Collection[bytes]], Target | None]
+"""Who takes the next one: given how many each member has here, and who was tried in vain."""
+
+
+@dataclass(slots=True)
+class Bound:
+    """How much goes on at all ports together."""
+
+    most: int = CONNECTIONS_MAX
+    used: int = 0
+    counters: Counter[str] = field(default_factory=Counter)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set by the last that ends."""
+
+    def take(self) -> bool:
+        """Whether there is room for one more."""
+        if self.used >= self.most:
+            self.counters["ingress_refused"] += 1
+            return False
+        self.used += 1
+        self.ended.clear()
+        return True
+
+    def give_back(self) -> None:
+        """One has ended."""
+        self.used -= 1
+        if not self.used:
+            self.ended.set()
+
+
+def _listener(kind: int, port: int) -> socket.socket:
+    """At every address of the host. Raises HostError."""
+    for family in (socket.AF_INET6, socket.AF_INET):
+        made = None
+        try:
+            made = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            if family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            if kind == socket.SOCK_STREAM:
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            made.bind(("", port))
+            if kind == socket.SOCK_STREAM:
+                made.listen(BACKLOG)
+        except OSError as error:
+            if made is not None:
+                made.close()
+            no_v6 = family == socket.AF_INET6 and not _is_taken(error)
+            if no_v6:
+                continue
+            raise HostError(f"port {port} of this host cannot be had: {error.strerror}") from error
+        return made
+    raise AssertionError
+
+
+def _is_taken(error: OSError) -> bool:
+    return error.errno in (errno.EADDRINUSE, errno.EACCES)
+
+
+def _plain(text: str) -> IpAddress:
+    """An address as a socket for both versions tells it."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+class _Side(asyncio.Protocol):
+    """One end of a connection: what it hears is told to the other."""
+
+    def __init__(self, connection: "_Connection") -> None:
+        self.connection = connection
+        self.other: _Side | None = None
+        self.transport: asyncio.Transport | None = None
+        self.has_ended = False
+        self.early: list[bytes] = []  # heard before the other was there
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop's is one in all but name.
+        self.transport = transport = cast("asyncio.Transport", transport)
+        transport.set_write_buffer_limits(high=WAITING_BYTES_MAX)
+        self.connection.met(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self.other is None:
+            self.early.append(data)
+            if self.transport is not None:
+                self.transport.pause_reading()
+        elif self.other.transport is not None:
+            self.other.transport.write(data)
+
+    def eof_received(self) -> bool:
+        self.has_ended = True
+        other = self.other
+        if other is None:
+            return True
+        if other.transport is None or other.has_ended:
+            return False
+        other.transport.write_eof()
+        return True  # the other way may go on
+
+    def pause_writing(self) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.transport = None
+        self.connection.lost(self, error)
+
+
+class _Connection:
+    """A client's connection, and the one to its member."""
+
+    def __init__(self, relay: "StreamRelay") -> None:
+        self.client = _Side(self)
+        self.member = _Side(self)
+        self.target: Target | None = None
+        self.work: asyncio.Task[None] | None = None
+        self._relay = relay
+
+    @property
+    def is_taken(self) -> bool:
+        """Whether a member has it."""
+        return self.client.other is not None
+
+    def met(self, side: _Side) -> None:
+        """One of the two is there."""
+        if side is self.client:
+            self._relay.begin(self)
+        elif self.client.transport is None:
+            self.abort()
+
+    def lost(self, side: _Side, error: Exception | None) -> None:
+        """One of the two is gone, and so the other is soon."""
+        other = self.member if side is self.client else self.client
+        if other.transport is not None:
+            if error is None:
+                other.transport.close()
+            else:
+                other.transport.abort()
+        elif side is self.client or self.member.transport is None:
+            self._relay.end(self)
+
+    def abort(self) -> None:
+        """Both are told by a reset."""
+        for side in (self.client, self.member):
+            if side.transport is not None:
+                _reset(side.transport)
+
+
+def _reset(transport: asyncio.Transport) -> None:
+    under = transport.get_extra_info("socket")
+    if under is not None:
+        with contextlib.suppress(OSError):
+            # No lingering: the peer hears a reset, and not that all was said.
+            under.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+    transport.abort()
+
+
+class StreamRelay:
+    """One published port of TCP."""
+
+    def __init__(
+        self,
+        port: int,
+        choose: Chooser,
+        make_socket: SocketMaker,
+        bound: Bound,
+        *,
+        proxy_protocol: bool = False,
+    ) -> None:
+        self.held: Counter[bytes] = Counter()
+        self._port = port
+        self._choose = choose
+        self._make_socket = make_socket
+        self._bound = bound
+        self._proxy_protocol = proxy_protocol
+        self._server: asyncio.Server | None = None
+        self._shunned: dict[bytes, float] = {}  # members that took none, and until when
+        self._connections: set[_Connection] = set()
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def open(self) -> None:
+        """Take connections. Raises HostError where the port is taken."""
+        listener = _listener(socket.SOCK_STREAM, self._port)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(
+            lambda: _Connection(self).client, sock=listener, backlog=BACKLOG
+        )
+
+    def stop(self) -> None:
+        """Take no more; those there are go on."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+
+    def abort(self) -> None:
+        """End all there are."""
+        for connection in list(self._connections):
+            self._abort(connection)
+
+    def keep(self, members: Collection[bytes]) -> None:
+        """End what goes to anybody else: those are gone."""
+        for connection in list(self._connections):
+            target = connection.target
+            # One that is not taken yet goes to another soon.
+            if target is not None and connection.is_taken and target.member not in members:
+                self._abort(connection)
+
+    def begin(self, connection: _Connection) -> None:
+        """A client is there."""
+        transport = connection.client.transport
+        assert transport is not None
+        if not self._bound.take():
+            _reset(transport)
+            return
+        self._bound.counters["ingress_accepted"] += 1
+        self._connections.add(connection)
+        connection.work = asyncio.get_running_loop().create_task(self._serve(connection))
+
+    def end(self, connection: _Connection) -> None:
+        """Both sides are gone."""
+        if connection in self._connections:
+            self._connections.remove(connection)
+            self._bound.give_back()
+            if connection.target is not None:
+                self._release(connection.target)
+            if connection.work is not None:
+                connection.work.cancel()
+
+    def _abort(self, connection: _Connection) -> None:
+        if connection.work is not None:
+            connection.work.cancel()
+        connection.abort()
+
+    async def _serve(self, connection: _Connection) -> None:
+        """Find a member that takes it; then data goes by itself."""
+        tried: set[bytes] = set()
+        while len(tried) < TRIES and connection.client.transport is not None:
+            target = self._choose_willing(tried)
+            if target is None:
+                break
+            tried.add(target.member)
+            self.held[target.member] += 1
+            connection.target = target
+            try:
+                async with asyncio.timeout(CONNECT_WITHIN_S):
+                    await self._connect(connection, target)
+            except (OSError, TimeoutError):
+                connection.target = None
+                self._release(target)
+                self._shunned[target.member] = asyncio.get_running_loop().time() + SHUNNED_S
+                continue
+            self._join(connection, target)
+            return
+        self._bound.counters["ingress_failed"] += 1
+        connection.abort()
+
+    def _choose_willing(self, tried: set[bytes]) -> Target | None:
+        now = asyncio.get_running_loop().time()
+        self._shunned = {member: until for member, until in self._shunned.items() if now < until}
+        return self._choose(self.held, tried | self._shunned.keys()) or self._choose(
+            self.held, tried
+        )
+
+    async def _connect(self, connection: _Connection, target: Target) -> None:
+        loop = asyncio.get_running_loop()
+        made = await self._make_socket(target.family, socket.SOCK_STREAM)
+        try:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            await loop.sock_connect(made, (str(target.address), target.port))
+        except BaseException:
+            made.close()
+            raise
+        await loop.create_connection(lambda: connection.member, sock=made)
+
+    def _join(self, connection: _Connection, target: Target) -> None:
+        client, member = connection.client, connection.member
+        if member.transport is None or client.transport is None:
+            connection.abort()
+            return
+        under = client.transport.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            under.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            under.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._proxy_protocol:
+            ends = (client.transport.get_extra_info(name) for name in ("peername", "sockname"))
+            source, here = ((_plain(end[0]), end[1]) for end in ends)
+            member.transport.write(header(source, here))
+        client.other, member.other = member, client
+        for near, far in ((client, member), (member, client)):
+            assert near.transport is not None
+            assert far.transport is not None
+            far.transport.writelines(near.early)
+            near.early.clear()
+            if near.has_ended:
+                far.transport.write_eof()
+            else:
+                near.transport.resume_reading()
+
+    def _release(self, target: Target) -> None:
+        self.held[target.member] -= 1
+        if not self.held[target.member]:
+            del self.held[target.member]
+
+
+@dataclass(slots=True)
+class _Session:
+    """A client of datagrams, and the member it was given."""
+
+    client: tuple[Any, ...]
+    here: bytes  # which address of the host it asked
+    seen: float
+    target: Target | None = None
+    way: socket.socket | None = None
+    waiting: list[bytes] = field(default_factory=list)
+
+
+class DatagramRelay:
+    """One published port of UDP: a client's datagrams go to one member, while they come."""
+
+    def __init__(self, port: int, choose: Chooser, make_socket: SocketMaker, bound: Bound) -> None:
+        self.held: Counter[bytes] = Counter()
+        self._port = port
+        self._choose = choose
+        self._make_socket = make_socket
+        self._bound = bound
+        self._socket: socket.socket | None = None
+        self._sessions: OrderedDict[tuple[Any, ...], _Session] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    async def open(self) -> None:
+        """Take datagrams. Raises HostError where the port is taken."""
+        self._socket = _listener(socket.SOCK_DGRAM, self._port)
+        if self._socket.family == socket.AF_INET6:
+            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        asyncio.get_running_loop().add_reader(self._socket, self._receive)
+
+    def stop(self) -> None:
+        """Take no more. What members answer could not be sent on, so that is over too."""
+        self.abort()
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def abort(self) -> None:
+        """End all there are."""
+        for key in list(self._sessions):
+            self._end(key)
+
+    def keep(self, members: Collection[bytes]) -> None:
+        """Give clients of anybody else another member; and forget who was silent."""
+        now = asyncio.get_running_loop().time()
+        for key, session in list(self._sessions.items()):
+            gone = session.target is not None and session.target.member not in members
+            if gone or now - session.seen > SESSION_IDLE_S:
+                self._end(key)
+
+    def _receive(self) -> None:
+        assert self._socket is not None
+        for _ in range(BATCH):
+            try:
+                data, ancillary, _, client = self._socket.recvmsg(DATAGRAM_MAX, _ANCILLARY)
+            except BlockingIOError:
+                return
+            except OSError:  # what ICMP told of an earlier answer
+                continue
+            here = next((d for level, kind, d in ancillary if kind == _PKTINFO), b"")
+            self._pass_on(client, here, data)
+
+    def _pass_on(self, client: tuple[Any, ...], here: bytes, data: bytes) -> None:
+        key = (client, here)
+        session = self._sessions.get(key)
+        now = asyncio.get_running_loop().time()
+        if session is None:
+            if not self._bound.take():
+                return
+            self._bound.counters["ingress_accepted"] += 1
+            session = self._sessions[key] = _Session(client, here, now)
+            task = asyncio.get_running_loop().create_task(self._begin(key, session))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        session.seen = now
+        if session.way is None:
+            if len(session.waiting) < SESSION_QUEUE_MAX:
+                session.waiting.append(data)
+            return
+        with contextlib.suppress(OSError):
+            session.way.send(data)
+
+    async def _begin(self, key: tuple[Any, ...], session: _Session) -> None:
+        target = self._choose(self.held, ())
+        if target is None:
+            self._bound.counters["ingress_failed"] += 1
+            self._end(key)
+            return
+        session.target = target
+        self.held[target.member] += 1
+        try:
+            way = await self._make_socket(target.family, socket.SOCK_DGRAM)
+            way.connect((str(target.address), target.port))
+        except OSError:
+            self._bound.counters["ingress_failed"] += 1
+            self._end(key)
+            return
+        if self._sessions.get(key) is not session:  # ended meanwhile
+            way.close()
+            return
+        session.way = way
+        asyncio.get_running_loop().add_reader(way, self._answer, session)
+        for data in session.waiting:
+            with contextlib.suppress(OSError):
+                way.send(data)
+        session.waiting.clear()
+
+    def _answer(self, session: _Session) -> None:
+        assert session.way is not None
+        session.seen = asyncio.get_running_loop().time()
+        for _ in range(BATCH):
+            try:
+                data = session.way.recv(DATAGRAM_MAX)
+            except OSError:
+                return
+            # From the address that was asked, where the host has several.
+            control = [(socket.IPPROTO_IPV6, _PKTINFO, session.here[:16] + bytes(4))]
+            with contextlib.suppress(OSError):
+                if self._socket is not None:
+                    self._socket.sendmsg([data], control if session.here else [], 0, session.client)
+
+    def _end(self, key: tuple[Any, ...]) -> None:
+        session = self._sessions.pop(key, None)
+        if session is None:
+            return
+        self._bound.give_back()
+        if session.way is not None:
+            asyncio.get_running_loop().remove_reader(session.way)
+            session.way.close()
+        if session.target is not None:
+            self.held[session.target.member] -= 1
+            if not self.held[session.target.member]:
+                del self.held[session.target.member]
