@@ -56,6 +56,7 @@ def version(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
 
+@pytest.mark.conformance("X1", "O1")
 @pytest.mark.parametrize("layer", [tcp(), UDP(sport=1, dport=2)], ids=["tcp", "udp"])
 async def test_the_frames_of_a_super_frame_leave_as_the_receiver_takes_them(
     stage: Stage, version: int, layer: TCP | UDP
@@ -78,6 +79,7 @@ async def test_the_frames_of_a_super_frame_leave_as_the_receiver_takes_them(
     assert all(is_sound(Ether(one)) for one in frames)
 
 
+@pytest.mark.conformance("X1", "O1")
 async def test_nothing_is_left_to_whom_it_was_not_offered(stage: Stage, version: int) -> None:
     link, remote = stage.port(A), stage.remote("127.0.0.2", B)
     frame, vnet = super_frame(version, tcp(), bytes(3_000), SIZE)
@@ -174,6 +176,7 @@ async def test_a_place_outside_the_frame_drops_it(stage: Stage) -> None:
     assert counters.drops == {DropReason.FRAME_MALFORMED: 1}
 
 
+@pytest.mark.conformance("X2")
 async def test_to_all_others_the_bits_are_reserved(stage: Stage, version: int) -> None:
     link, remote = stage.port(B), stage.remote("127.0.0.2", A)
     whole = plain_frame(version, tcp(), b"alone")
