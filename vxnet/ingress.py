@@ -39,7 +39,9 @@ from vxnet.host.namespace import enter, run_outside
 from vxnet.names.directory import Named
 from vxnet.names.rows import Serving
 from vxnet.networks import Networks
-from vxnet.relays import Bound, DatagramRelay, StreamRelay, Target
+from vxnet.relays.base import Bound, Target
+from vxnet.relays.datagrams import DatagramRelay
+from vxnet.relays.streams import StreamRelay
 from vxnet.services import Services
 
 __all__ = ["Ingress", "Opening"]

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from vxnet.errors import HostError
-from vxnet.relays import SESSION_IDLE_S, Bound, DatagramRelay, StreamRelay, Target
+from vxnet.relays.base import Bound, Target
+from vxnet.relays.datagrams import SESSION_IDLE_S, DatagramRelay
+from vxnet.relays.streams import StreamRelay
 from vxnet.wire.proxy_protocol import SIGNATURE, header
 
 HERE = ipaddress.ip_address("127.0.0.1")

@@ -1,110 +1,24 @@
-"""What arrives at a port of the host, passed on to a member of a service, and its answers back."""
+"""Connections that arrive at a port of the host, passed on to members of a service."""
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
 import socket
-from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from collections import Counter
+from collections.abc import Collection
+from typing import Final, cast
 
 from vxnet.cnm.model import IpAddress
-from vxnet.errors import HostError
+from vxnet.relays.base import BACKLOG, Bound, Chooser, SocketMaker, Target, listener
 from vxnet.wire.proxy_protocol import header
 
-__all__ = ["CONNECTIONS_MAX", "Bound", "Chooser", "DatagramRelay", "StreamRelay", "Target"]
+__all__ = ["StreamRelay"]
 
-CONNECTIONS_MAX: Final = 4_096
-"""Of a host, to all its published ports; a datagram's client counts as one."""
-BACKLOG: Final = 512
 TRIES: Final = 3
 CONNECT_WITHIN_S: Final = 3.0
 SHUNNED_S: Final = 10.0
 """How long a member that took no connection is passed over where there are others."""
 WAITING_BYTES_MAX: Final = 1 << 18  # of one direction, where the other side is slower
-SESSION_IDLE_S: Final = 60.0
-SESSION_QUEUE_MAX: Final = 16
-BATCH: Final = 64
-DATAGRAM_MAX: Final = 65_535
-_PKTINFO: Final = socket.IPV6_PKTINFO
-_ANCILLARY: Final = socket.CMSG_SPACE(20)
-
-SocketMaker = Callable[[int, int], Awaitable[socket.socket]]
-"""A socket of a family and a kind that reaches members."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where a member takes connections."""
-
-    member: bytes
-    address: IpAddress
-    port: int
-
-    @property
-    def family(self) -> int:
-        """That of its address."""
-        return socket.AF_INET if self.address.version == 4 else socket.AF_INET6
-
-
-Chooser = Callable[[Counter[bytes], Collection[bytes]], Target | None]
-"""Who takes the next one: given how many each member has here, and who was tried in vain."""
-
-
-@dataclass(slots=True)
-class Bound:
-    """How much goes on at all ports together."""
-
-    most: int = CONNECTIONS_MAX
-    used: int = 0
-    counters: Counter[str] = field(default_factory=Counter)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set by the last that ends."""
-
-    def take(self) -> bool:
-        """Whether there is room for one more."""
-        if self.used >= self.most:
-            self.counters["ingress_refused"] += 1
-            return False
-        self.used += 1
-        self.ended.clear()
-        return True
-
-    def give_back(self) -> None:
-        """One has ended."""
-        self.used -= 1
-        if not self.used:
-            self.ended.set()
-
-
-def _listener(kind: int, port: int) -> socket.socket:
-    """At every address of the host. Raises HostError."""
-    for family in (socket.AF_INET6, socket.AF_INET):
-        made = None
-        try:
-            made = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
-            if family == socket.AF_INET6:
-                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            if kind == socket.SOCK_STREAM:
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            made.bind(("", port))
-            if kind == socket.SOCK_STREAM:
-                made.listen(BACKLOG)
-        except OSError as error:
-            if made is not None:
-                made.close()
-            no_v6 = family == socket.AF_INET6 and not _is_taken(error)
-            if no_v6:
-                continue
-            raise HostError(f"port {port} of this host cannot be had: {error.strerror}") from error
-        return made
-    raise AssertionError
-
-
-def _is_taken(error: OSError) -> bool:
-    return error.errno in (errno.EADDRINUSE, errno.EACCES)
 
 
 def _plain(text: str) -> IpAddress:
@@ -237,10 +151,10 @@ class StreamRelay:
 
     async def open(self) -> None:
         """Take connections. Raises HostError where the port is taken."""
-        listener = _listener(socket.SOCK_STREAM, self._port)
+        opened = listener(socket.SOCK_STREAM, self._port)
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(
-            lambda: _Connection(self).client, sock=listener, backlog=BACKLOG
+            lambda: _Connection(self).client, sock=opened, backlog=BACKLOG
         )
 
     def stop(self) -> None:
@@ -358,144 +272,3 @@ class StreamRelay:
         self.held[target.member] -= 1
         if not self.held[target.member]:
             del self.held[target.member]
-
-
-@dataclass(slots=True)
-class _Session:
-    """A client of datagrams, and the member it was given."""
-
-    client: tuple[Any, ...]
-    here: bytes  # which address of the host it asked
-    seen: float
-    target: Target | None = None
-    way: socket.socket | None = None
-    waiting: list[bytes] = field(default_factory=list)
-
-
-class DatagramRelay:
-    """One published port of UDP: a client's datagrams go to one member, while they come."""
-
-    def __init__(self, port: int, choose: Chooser, make_socket: SocketMaker, bound: Bound) -> None:
-        self.held: Counter[bytes] = Counter()
-        self._port = port
-        self._choose = choose
-        self._make_socket = make_socket
-        self._bound = bound
-        self._socket: socket.socket | None = None
-        self._sessions: OrderedDict[tuple[Any, ...], _Session] = OrderedDict()
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def __len__(self) -> int:
-        return len(self._sessions)
-
-    async def open(self) -> None:
-        """Take datagrams. Raises HostError where the port is taken."""
-        self._socket = _listener(socket.SOCK_DGRAM, self._port)
-        if self._socket.family == socket.AF_INET6:
-            self._socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-        asyncio.get_running_loop().add_reader(self._socket, self._receive)
-
-    def stop(self) -> None:
-        """Take no more. What members answer could not be sent on, so that is over too."""
-        self.abort()
-        if self._socket is not None:
-            asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
-
-    def abort(self) -> None:
-        """End all there are."""
-        for key in list(self._sessions):
-            self._end(key)
-
-    def keep(self, members: Collection[bytes]) -> None:
-        """Give clients of anybody else another member; and forget who was silent."""
-        now = asyncio.get_running_loop().time()
-        for key, session in list(self._sessions.items()):
-            gone = session.target is not None and session.target.member not in members
-            if gone or now - session.seen > SESSION_IDLE_S:
-                self._end(key)
-
-    def _receive(self) -> None:
-        assert self._socket is not None
-        for _ in range(BATCH):
-            try:
-                data, ancillary, _, client = self._socket.recvmsg(DATAGRAM_MAX, _ANCILLARY)
-            except BlockingIOError:
-                return
-            except OSError:  # what ICMP told of an earlier answer
-                continue
-            here = next((d for level, kind, d in ancillary if kind == _PKTINFO), b"")
-            self._pass_on(client, here, data)
-
-    def _pass_on(self, client: tuple[Any, ...], here: bytes, data: bytes) -> None:
-        key = (client, here)
-        session = self._sessions.get(key)
-        now = asyncio.get_running_loop().time()
-        if session is None:
-            if not self._bound.take():
-                return
-            self._bound.counters["ingress_accepted"] += 1
-            session = self._sessions[key] = _Session(client, here, now)
-            task = asyncio.get_running_loop().create_task(self._begin(key, session))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        session.seen = now
-        if session.way is None:
-            if len(session.waiting) < SESSION_QUEUE_MAX:
-                session.waiting.append(data)
-            return
-        with contextlib.suppress(OSError):
-            session.way.send(data)
-
-    async def _begin(self, key: tuple[Any, ...], session: _Session) -> None:
-        target = self._choose(self.held, ())
-        if target is None:
-            self._bound.counters["ingress_failed"] += 1
-            self._end(key)
-            return
-        session.target = target
-        self.held[target.member] += 1
-        try:
-            way = await self._make_socket(target.family, socket.SOCK_DGRAM)
-            way.connect((str(target.address), target.port))
-        except OSError:
-            self._bound.counters["ingress_failed"] += 1
-            self._end(key)
-            return
-        if self._sessions.get(key) is not session:  # ended meanwhile
-            way.close()
-            return
-        session.way = way
-        asyncio.get_running_loop().add_reader(way, self._answer, session)
-        for data in session.waiting:
-            with contextlib.suppress(OSError):
-                way.send(data)
-        session.waiting.clear()
-
-    def _answer(self, session: _Session) -> None:
-        assert session.way is not None
-        session.seen = asyncio.get_running_loop().time()
-        for _ in range(BATCH):
-            try:
-                data = session.way.recv(DATAGRAM_MAX)
-            except OSError:
-                return
-            # From the address that was asked, where the host has several.
-            control = [(socket.IPPROTO_IPV6, _PKTINFO, session.here[:16] + bytes(4))]
-            with contextlib.suppress(OSError):
-                if self._socket is not None:
-                    self._socket.sendmsg([data], control if session.here else [], 0, session.client)
-
-    def _end(self, key: tuple[Any, ...]) -> None:
-        session = self._sessions.pop(key, None)
-        if session is None:
-            return
-        self._bound.give_back()
-        if session.way is not None:
-            asyncio.get_running_loop().remove_reader(session.way)
-            session.way.close()
-        if session.target is not None:
-            self.held[session.target.member] -= 1
-            if not self.held[session.target.member]:
-                del self.held[session.target.member]

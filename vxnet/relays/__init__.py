@@ -1,0 +1,1 @@
+"""What arrives at published ports of the host, passed on to members, and their answers back."""
