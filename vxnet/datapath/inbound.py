@@ -12,9 +12,9 @@ from vxnet.switch.forward import Switch
 from vxnet.underlay.base import Burst, Underlay
 from vxnet.wire import ecn, ip, mss, rewrite, virtio, vxlan
 from vxnet.wire.addr import Ip, Vni, Vtep
-from vxnet.wire.checksum import Octets
 from vxnet.wire.coalesce import Run, join, runs
 from vxnet.wire.ethernet import Buffer
+from vxnet.wire.sums import Octets
 
 __all__ = ["Inbound"]
 

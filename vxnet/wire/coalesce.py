@@ -16,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vxnet.wire import ip
-from vxnet.wire.checksum import MODULUS, Octets, checksum, row_sums, total
+from vxnet.wire.checksum import MODULUS, checksum, total
 from vxnet.wire.columns import STEPS, Columns, columns, uncovered_sum
 from vxnet.wire.ethernet import HEADER_BYTES, Ethertype
 from vxnet.wire.ip import Protocol
+from vxnet.wire.sums import Octets, row_sums
 from vxnet.wire.transport import TCP_BYTES, UDP_BYTES, TcpFlag
 from vxnet.wire.virtio import HEADER as VNET
 from vxnet.wire.virtio import HEADER_BYTES as VNET_BYTES

@@ -10,8 +10,9 @@ from struct import pack_into
 import numpy as np
 from numpy.typing import NDArray
 
-from vxnet.wire.checksum import Octets, little_endian_sum
+from vxnet.wire.checksum import little_endian_sum
 from vxnet.wire.ip import IPV6_BYTES, Protocol
+from vxnet.wire.sums import Octets
 
 __all__ = ["STEPS", "Columns", "columns", "uncovered_sum"]
 
@@ -28,7 +29,7 @@ _NETWORK = {
     4: {"length": (2, ">u2"), "number": (4, ">u2"), "header_sum": (10, ">u2")},
     6: {"length": (4, ">u2")},
 }
-# RFC 9293 §3.1, RFC 768. Checksums are little-endian, as `checksum.row_sums` gives them.
+# RFC 9293 §3.1, RFC 768. Checksums are little-endian, as `sums.row_sums` gives them.
 _TRANSPORT = {
     Protocol.TCP: {
         "sequence": (4, ">u4"),

@@ -13,10 +13,11 @@ import numpy as np
 
 from vxnet.errors import WireError
 from vxnet.wire import ip, transport
-from vxnet.wire.checksum import MODULUS, Octets, row_sums, total
+from vxnet.wire.checksum import MODULUS, total
 from vxnet.wire.columns import STEPS, Columns, columns, uncovered_sum
 from vxnet.wire.ethernet import Buffer
 from vxnet.wire.ip import Packet, Protocol
+from vxnet.wire.sums import Octets, row_sums
 from vxnet.wire.transport import TcpFlag
 from vxnet.wire.virtio import ECN, Gso, VnetHeader
 
