@@ -1,6 +1,7 @@
-"""A guest as small as can be: a kernel, and a busybox that runs one script, on one NIC."""
+"""A guest as small as can be: a kernel, and a busybox that runs one script."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Final
 
 from lab.disk import VIRTIO, first_system
@@ -8,7 +9,7 @@ from lab.qemu import Qemu
 
 __all__ = ["Guest"]
 
-MODULES: Final = (*VIRTIO, "failover", "net_failover", "virtio_net")
+MODULES: Final = (*VIRTIO, "virtio_blk", "failover", "net_failover", "virtio_net")
 BEGIN: Final = """#!/bin/busybox sh
 /bin/busybox mkdir -p /proc /sys /dev /tmp
 /bin/busybox --install -s /bin
@@ -24,8 +25,9 @@ END: Final = "\npoweroff -f\n"
 class Guest(Qemu):
     """One guest, from `with` to its end, which its script may bring about.
 
-    `nic` is a netdev and `device` its device's properties, as QEMU is told; the device is eth0
-    inside. The script is of busybox's commands, and finds `values` as variables of its environment.
+    The script is of busybox's commands, and finds `values` as variables of its environment. `nic`
+    is a netdev and its device's properties, as QEMU is told; inside it is eth0. `disks` are
+    /dev/vda and so on; what is written there is forgotten.
     """
 
     def __init__(
@@ -33,27 +35,37 @@ class Guest(Qemu):
         name: str,
         script: str,
         *,
-        nic: str,
-        device: str,
-        values: Mapping[str, str],
+        nic: tuple[str, str] | None = None,
+        disks: Sequence[Path] = (),
+        values: Mapping[str, str] | None = None,
+        memory_mb: int = 128,
+        processors: int = 1,
         entered: Sequence[str] = (),
     ) -> None:
-        super().__init__(name, memory_mb=128, entered=entered)
+        super().__init__(name, memory_mb=memory_mb, entered=entered)
         kernel, initrd = first_system(BEGIN + script + END, MODULES)
-        # What the kernel does not know itself becomes its first process's environment.
-        words = [f"{key}={value}" for key, value in values.items()]
-        self._command += [
-            *("-kernel", str(kernel), "-initrd", str(initrd), "-append"),
-            f"console=ttyS0 quiet panic=-1 net.ifnames=0 random.trust_cpu=on {' '.join(words)}",
-            *("-netdev", f"{nic},id=net0", "-device", f"virtio-net-pci,netdev=net0,{device}"),
-        ]
+        # What the kernel does not know itself becomes its first process's environment. It is silent
+        # but for its own end, for its lines would come into the midst of the script's.
+        words = ["console=ttyS0", "loglevel=1", "panic=-1", "net.ifnames=0", "random.trust_cpu=on"]
+        words += [f"{key}={value}" for key, value in (values or {}).items()]
+        self._command += ["-smp", str(processors), "-kernel", str(kernel)]
+        self._command += ["-initrd", str(initrd), "-append", " ".join(words)]
+        if nic is not None:
+            netdev, device = nic
+            self._command += ["-netdev", f"{netdev},id=net0"]
+            self._command += ["-device", f"virtio-net-pci,netdev=net0,{device}"]
+        for disk in disks:
+            self._command += ["-drive", f"file={disk},format=raw,if=virtio,snapshot=on"]
+
+    def lines(self) -> list[str]:
+        """What the script printed so far."""
+        if not self.console.exists():
+            return []
+        return self.console.read_text(errors="replace").splitlines()
 
     def said(self) -> dict[str, str]:
         """What the script printed as `NAME: VALUE`, by name."""
-        if not self.console.exists():
-            return {}
-        lines = self.console.read_text(errors="replace").splitlines()
-        pairs = (line.partition(": ") for line in lines)
+        pairs = (line.partition(": ") for line in self.lines())
         return {name: value.strip() for name, colon, value in pairs if colon}
 
     def wait_until_said(self, name: str, patience_s: float) -> str:

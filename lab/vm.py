@@ -49,13 +49,12 @@ class Vm(Qemu):
         nics: Sequence[str] = (),
         disks: Sequence[Path] = (),
         memory_mb: int = 640,
-        processors: int = 1,
         entered: Sequence[str] = (),
     ) -> None:
         super().__init__(name, memory_mb=memory_mb, entered=entered)
         self._agent = self.directory / "agent"
         self._tokens = itertools.count(1)
-        self._command += [*self._parts(nics, disks), "-smp", str(processors)]
+        self._command += self._parts(nics, disks)
 
     def wait_until_up(self) -> None:
         """Until systemd has started everything that it starts by itself."""

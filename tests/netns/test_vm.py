@@ -12,10 +12,9 @@ import pytest
 
 from lab.command import run
 from lab.debian import ROOT
-from lab.disk import pack
+from lab.disk import disk, pack
 from lab.guest import Guest
 from lab.package import wheel
-from lab.vm import Vm
 from tests.helpers.clusters import SUBNETS, cluster_on, vxnet
 from vxnet.demo.cluster import wait_for
 from vxnet.demo.station import Station
@@ -42,6 +41,24 @@ echo "sent: $(sha256sum </tmp/data)"
 echo "received: $(sha256sum </tmp/answer)"
 sleep 86400
 """
+
+TO_DEBIAN = """
+mkdir /new
+mount -t ext4 -o noatime /dev/vda /new
+mount -t ext4 -o ro /dev/vdb /new/mnt
+for place in dev proc sys; do mount --move /$place /new/$place; done
+for place in run tmp; do mount -t tmpfs $place /new/$place; done
+exec switch_root /new /bin/sh /mnt/begin
+"""
+IN_DEBIAN = """
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=/mnt/site
+ip link set lo up
+modprobe tun
+/opt/vxnet/bin/python /mnt/program.py
+echo "ended: $?"
+sleep 86400
+"""
+"""Debian without its systemd, which would take longer to start than all that is tried."""
 
 
 def swap(listener: socket.socket, data: bytes) -> str:
@@ -79,8 +96,10 @@ def test_a_guest_on_a_tap_is_a_station_like_any_other(datapath: str) -> None:
             with Guest(
                 "tap",
                 ON_THE_TAP,
-                nic="tap,ifname=vm0,script=no,downscript=no",
-                device=f"mac={MAC},host_mtu=1450,romfile=",
+                nic=(
+                    "tap,ifname=vm0,script=no,downscript=no",
+                    f"mac={MAC},host_mtu=1450,romfile=",
+                ),
                 values={
                     "ipv4": ipv4,
                     "ipv6": ipv6,
@@ -129,18 +148,15 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     )
     run(sys.executable, "-m", *compiled, content / "site")
     shutil.copy(ROOT / "tests/helpers/ipvlan_in_vm.py", content / "program.py")
+    (content / "begin").write_text(IN_DEBIAN)
     pack(content, directory / "payload", "64M")
-    with Vm("ipvlan", disks=[directory / "payload"], processors=2, memory_mb=768) as vm:
-        vm.wait_until_up()
-        vm.run("mkdir -p /mnt && mount -o ro /dev/vdb /mnt")
-        done = vm.run(
-            "PYTHONPATH=/mnt/site /opt/vxnet/bin/python /mnt/program.py",
-            check=False,
-            timeout_s=600,
-        )
-    print(done.err)
-    assert done.status == 0, done.err
-    return dict(json.loads(line) for line in done.out.splitlines())
+    disks = (disk(), directory / "payload")
+    with Guest("ipvlan", TO_DEBIAN, disks=disks, memory_mb=768, processors=2) as guest:
+        status = guest.wait_until_said("ended", 800.0)
+        said = "\n".join(guest.lines())
+    print(said)
+    assert status == "0", said
+    return dict(json.loads(line) for line in said.splitlines() if line.startswith("["))
 
 
 def test_a_kernel_that_has_everything_lacks_nothing(seen: dict[str, Any]) -> None:
