@@ -4,7 +4,8 @@
 
 Three daemons, two of which stay for the whole run. After every lap of mischief the traffic stops,
 every frame that entered must be accounted for, the forwarding tables must be what gossip and the
-ports say, and memory, descriptors and threads are noted. Exit status 1 says that something leaked,
+ports say, and memory, descriptors and threads are noted. A connection through a service's address
+is idle meanwhile, and has to work at the end. Exit status 1 says that something leaked,
 got lost or never came back, in a sentence each.
 """
 
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks.command import COLUMNS
+from benchmarks.soak.idle import idle
 from benchmarks.soak.mischief import NETWORK, Mischief
 from benchmarks.soak.record import Lap, Record, complaints
 from benchmarks.soak.traffic import mixed
@@ -43,7 +45,7 @@ def run(minutes: float, datapath: str, progress: Progress) -> Record:
     """The whole run. Raises HostError where it cannot even begin."""
     record = Record(datapath, time.strftime("%Y-%m-%d %H:%M:%S %z"), minutes)
     task = progress.add_task("starts", total=minutes * 60)
-    with _cluster(datapath) as (cluster, stations):
+    with _cluster(datapath) as (cluster, stations), idle(cluster, stations[0]) as quiet:
         mischief = Mischief(cluster, stations, Random(1))
         before: dict[str, StatsView] = {}
         started = time.monotonic()
@@ -57,6 +59,11 @@ def run(minutes: float, datapath: str, progress: Progress) -> Record:
                 record.problems.append(f"lap {number}: {error}")
                 break
             record.laps.append(_note(cluster, number, at_s, before, slowest_s, slowest))
+        record.idle_s = round(quiet.idle_s, 1)
+        try:
+            quiet.ask()
+        except VxnetError as error:
+            record.problems.append(f"through a service: {error}")
     return record
 
 
@@ -159,6 +166,7 @@ def _summary(record: Record) -> Iterator[str]:
             f"{last.descriptors[host]} descriptors, {last.threads[host]} threads"
         )
     slowest = max(record.laps, key=lambda lap: lap.slowest_s)
+    yield f"a connection through a service was idle for {record.idle_s:.0f} s, then asked"
     yield f"slowest to be well again: {slowest.slowest}, {slowest.slowest_s:g} s"
 
 

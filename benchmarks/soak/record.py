@@ -34,6 +34,7 @@ class Record(msgspec.Struct):
     minutes: float
     laps: list[Lap] = []
     problems: list[str] = []
+    idle_s: float = 0.0  # a connection through a service said nothing for so long
 
 
 def complaints(record: Record) -> Iterator[str]:

@@ -379,3 +379,25 @@ def test_a_connection_refused_again_and_again_is_refused() -> None:
         refusal = TCP(sport=8080, dport=1000, flags="RA")
         assert shop.back(at, refusal) == Drop(DropReason.SERVICE_REFUSED)
     assert isinstance(shop.back(chosen_by(shop, 1000), refusal), Rewrite)
+
+
+def test_a_connection_that_said_nothing_for_more_than_two_hours_goes_on_both_ways() -> None:
+    shop = Shop()
+    chosen = chosen_by(shop, 1000)
+    assert isinstance(shop.back(chosen, TCP(sport=8080, dport=1000, flags="SA")), Rewrite)
+    shop.there(None, 1000, "A", ack=1)
+    until = shop.now + 2 * 3600 + 10 * 60
+    while shop.now < until:
+        shop.now += 10.0
+        shop.program(*(SetEntry(BLUE, m.mac, PEER, (m.ip,)) for m in shop.members))
+        shop.switch.expire(shop.now)
+        shop.there(None, 2000 + int(shop.now) % 50_000)  # others come, and are not answered
+    # New members would be given the flow if it were forgotten.
+    shop.serve(*(member(9 - number) for number in range(3)), *shop.members)
+    back = shop.back(chosen, TCP(sport=8080, dport=1000, flags="PA"))
+    assert isinstance(back, Rewrite)
+    assert back.then == Deliver(P1)
+    action = shop.there(None, 1000, "PA", ack=1)
+    assert isinstance(action, Rewrite)
+    assert isinstance(action.change, Edit)
+    assert action.change.destination == shop.members[chosen].ip
