@@ -2,6 +2,7 @@
 
 import json
 import re
+import socket
 import urllib.request
 from collections.abc import Iterator
 
@@ -12,13 +13,16 @@ from tests.helpers.clusters import SUBNETS, cluster_on, reaches
 from tests.helpers.datapaths import DATAPATHS
 from tests.repo.tree import ROOT
 from vxnet.api.metrics import METRICS
-from vxnet.demo.cluster import Cluster, Daemon
+from vxnet.api.model import AttachBody, EndpointBody, JoinBody, ServiceBody
+from vxnet.demo.cluster import Cluster, Daemon, wait_for
 
 pytestmark = pytest.mark.netns
 
 DASHBOARD = ROOT / "deploy/grafana/vxnet.json"
 PORT = 9471
 METRIC = re.compile(r"\b(?:vxnet|process)_[a-z_]+")
+
+SHOP = ServiceBody("shop", "blue", ports=("53/udp",))
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -32,6 +36,22 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         built.wait_for_network("blue")
         near, far = (daemon.attach("blue") for daemon in built.daemons)
         assert reaches(near, far)
+        vip = built.daemons[0].client.create_service(SHOP).vips[0]
+        sandbox = built.daemons[1].host.sandbox("m0")
+        member = EndpointBody("blue", name="m0", services=("shop",))
+        built.daemons[1].client.attach(AttachBody(member, JoinBody("netns", sandbox.name)))
+        wait_for(
+            lambda: len(built.daemons[0].client.service("shop").members) == 1,
+            20.0,
+            "the member is known",
+        )
+        with near.socket(socket.AF_INET, socket.SOCK_DGRAM) as asker:
+            asker.sendto(b"hello", (vip, 53))
+            wait_for(
+                lambda: built.daemons[0].client.service("shop").members[0].flows == 1,
+                20.0,
+                "the datagram's flow is counted",
+            )
         yield built
 
 
@@ -75,7 +95,7 @@ def test_metrics_say_what_vxnet_stats_says(cluster: Cluster) -> None:
 
 
 def test_at_every_place_what_came_is_what_was_carried_and_dropped(cluster: Cluster) -> None:
-    for daemon in cluster.daemons:
+    for number, daemon in enumerate(cluster.daemons):
         samples = scrape(daemon)
         places = {
             (labels["place"], labels["name"])
@@ -83,7 +103,8 @@ def test_at_every_place_what_came_is_what_was_carried_and_dropped(cluster: Clust
             if name == "vxnet_received_frames_total" and (labels := dict(has))
         }
         kinds = sorted(place for place, _ in places)
-        assert kinds == ["endpoint", "endpoint", "network", "peer"]  # one is the resolver's
+        # One is the resolver's, and the second host has the member too.
+        assert kinds == ["endpoint"] * (2 + number) + ["network", "peer"]
         for place, name in places:
             came = of(samples, "vxnet_received_frames_total", place=place, name=name)
             carried = of(samples, "vxnet_carried_frames_total", place=place, name=name)
@@ -97,8 +118,16 @@ def test_members_and_round_trips_are_told(cluster: Cluster) -> None:
     assert of(samples, "vxnet_members", state="alive") == 2
     assert of(samples, "vxnet_member_up", peer="h2") == 1
     assert 0 < of(samples, "vxnet_member_rtt_seconds", peer="h2") < 1
-    assert of(samples, "vxnet_stations", network="blue", where="elsewhere") == 1
+    assert of(samples, "vxnet_stations", network="blue", where="elsewhere") == 2
     assert of(samples, "vxnet_info", host="h1") == 1
+
+
+def test_services_are_told(cluster: Cluster) -> None:
+    for number, daemon in enumerate(cluster.daemons):
+        samples = scrape(daemon)
+        assert of(samples, "vxnet_service_members", service="shop", serving="healthy") == 1
+        flows = 0 if number else 1  # the client is on the first
+        assert of(samples, "vxnet_service_flows", service="shop", member="m0") == flows
 
 
 def test_every_metric_that_the_dashboard_names_exists(cluster: Cluster) -> None:

@@ -14,6 +14,7 @@ from prometheus_client.registry import Collector
 from vxnet.api.model import CountersView, StatsView, StatusView
 from vxnet.api.views import Views
 from vxnet.errors import HostError
+from vxnet.services import Services
 
 __all__ = ["METRICS", "Metrics", "MetricsServer", "Named"]
 
@@ -68,13 +69,23 @@ METRICS: Final = {
             "Datagrams that belong to no network of this host.",
             is_counter=True,
         ),
+        Named("vxnet_service_members", ("service", "serving"), "Members of a service, by health."),
+        Named(
+            "vxnet_service_flows",
+            ("service", "member"),
+            "Flows of this host's clients that go to a member by the service's address.",
+        ),
+        Named("vxnet_ingress_connections", (), "At published ports of services on this host."),
         Named("vxnet_datapath_events", ("what",), "The datapath's machinery.", is_counter=True),
         Named("vxnet_control_events", ("what",), "The control plane's machinery.", is_counter=True),
     )
 }
 """Every metric of our own. `place` is `endpoint`, `network` (its tunnels) or `peer`."""
 
-_GAUGES_OF_CONTROL: Final = {"local_health": "vxnet_gossip_lateness"}
+_GAUGES_OF_CONTROL: Final = {
+    "local_health": "vxnet_gossip_lateness",
+    "ingress_connections": "vxnet_ingress_connections",
+}
 
 
 class Metrics(Collector):
@@ -103,6 +114,7 @@ class Metrics(Collector):
             key = row.network, "here" if row.vtep is None else "elsewhere"
             stations[key] = stations.get(key, 0) + 1
         yield _filled("vxnet_stations", stations)
+        yield from _of_services(views.services)
         yield from _of_stats(views.stats())
 
 
@@ -153,6 +165,21 @@ def _of_status(status: StatusView) -> Iterator[Metric]:
     yield _filled("vxnet_networks", {(): status.networks})
     yield _filled("vxnet_endpoints", {(): status.endpoints})
     yield _filled("vxnet_alarms", {(): len(status.alarms)})
+
+
+def _of_services(services: Services) -> Iterator[Metric]:
+    members: dict[tuple[str, str], int] = {}
+    flows: dict[tuple[str, str], int] = {}
+    for row in services:
+        to = services.flows(row)
+        for member in services.members(row):
+            serving = member.row.serving(row.name)
+            if serving is not None:
+                key = row.name, serving.name.lower()
+                members[key] = members.get(key, 0) + 1
+                flows[row.name, member.row.name] = to.get(member.row.station, 0)
+    yield _filled("vxnet_service_members", members)
+    yield _filled("vxnet_service_flows", flows)
 
 
 def _of_stats(stats: StatsView) -> Iterator[Metric]:
