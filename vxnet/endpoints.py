@@ -205,6 +205,19 @@ class Endpoints:
                 raise StateError(f"this host already has an endpoint {wanted}")
             await self._registry.keep(replace(endpoint, name=wanted), endpoint.state)
 
+    async def describe(
+        self, name: str, aliases: tuple[str, ...], services: tuple[str, ...]
+    ) -> Endpoint:
+        """Say what else an endpoint is called, and what it is a member of."""
+        for alias in aliases:
+            check_name("alias", alias)
+        for service in services:
+            check_name("service", service)
+        async with self._verb:
+            endpoint = self.get(name)
+            described = replace(endpoint, aliases=aliases, services=services)
+            return await self._registry.keep(described, endpoint.state)
+
     async def remove(self, name: str) -> Endpoint:
         """Remove an endpoint, from its sandbox too."""
         async with self._verb:

@@ -34,6 +34,7 @@ class ImaginedEngine:
         self.containers: dict[str, dict[str, str]] = {}
         self.waiting: list[EngineContainerState] = []
         self.started: list[str] = []
+        self.details: dict[str, EngineContainerState] = {}
         self.down = False
 
     async def stopped(self, networks: list[str]) -> list[EngineContainerState]:
@@ -53,6 +54,10 @@ class ImaginedEngine:
             for name, endpoint in self.containers.get(network, {}).items()
         }
         return EngineNetwork(network, self.named[network], "vxnet", inside)
+
+    async def container(self, container: str) -> EngineContainerState | None:
+        self._check()
+        return self.details.get(container)
 
     async def networks(self) -> list[EngineNetwork]:
         self._check()

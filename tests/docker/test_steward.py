@@ -7,6 +7,9 @@ from tests.helpers.hosts import ImaginedHost
 from vxnet.control.memory import MemoryCluster
 from vxnet.docker.answers import NOBODY
 from vxnet.docker.engine import (
+    EngineAttachment,
+    EngineAttachments,
+    EngineConfig,
     EngineContainerState,
     EngineHostConfig,
     EngineRestartPolicy,
@@ -42,6 +45,22 @@ def names(plugin: Plugin) -> set[str]:
 async def test_endpoints_are_called_like_their_containers(plugin: Plugin) -> None:
     await look(plugin)
     assert names(plugin) == {"web", "db"}
+
+
+async def test_a_label_makes_a_container_a_member_of_services(plugin: Plugin) -> None:
+    assert plugin.engine is not None
+    plugin.engine.details["web"] = EngineContainerState(
+        "web",
+        config=EngineConfig({"vxnet.service": "shop, cache"}),
+        settings=EngineAttachments({"blue": EngineAttachment(aliases=["www", "web"])}),
+    )
+    plugin.engine.details["db"] = EngineContainerState(
+        "db", config=EngineConfig({"vxnet.service": "no/name"})
+    )
+    await look(plugin, 1)
+    web, db = plugin.host.endpoints.get("web"), plugin.host.endpoints.get("db")
+    assert (web.services, web.aliases) == (("shop", "cache"), ("www",))
+    assert db.services == ()
 
 
 async def test_an_endpoint_no_container_has_is_removed_with_a_line(

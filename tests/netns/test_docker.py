@@ -7,6 +7,7 @@ import pytest
 
 from tests.helpers.clusters import vxnet
 from tests.helpers.docker import IMAGE, DockerHost, docker_hosts
+from vxnet.api.model import ServiceBody
 from vxnet.demo.cluster import wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(400)]
@@ -157,3 +158,37 @@ def test_what_cannot_be_is_refused_with_the_mend(hosts: list[DockerHost]) -> Non
     said = two.refusal("run", "--rm", "--network", "blue", "--ip", "10.9.0.2", IMAGE)
     assert "10.9.0.2 of network blue cannot be had: it is held by" in said
     assert "--ipam-driver vxnet" in said
+
+
+def test_containers_of_two_engines_are_one_service_by_a_label(hosts: list[DockerHost]) -> None:
+    one, two = hosts
+    network_on(hosts, "blue", "--subnet", "10.9.0.0/24")
+    one.client.create_service(ServiceBody("shop", "blue", ports=("80:8080",)))
+    member = ("--label", "vxnet.service=shop")
+    for host, name in ((one, "m0"), (two, "m1")):
+        host.container(name, "blue", *member)
+        answer = f"while :; do echo {name} | nc -l -p 8080; done"
+        host.docker("exec", "--detach", name, "sh", "-c", answer)
+    one.container("client", "blue", "--dns", "10.9.0.254")
+
+    def members(host: DockerHost) -> set[str]:
+        services = [s for s in host.client.services() if s.name == "shop"]
+        return {member.endpoint for service in services for member in service.members}
+
+    for host in hosts:
+        wait_for(lambda host=host: members(host) == {"m0", "m1"}, 40.0, "both are members")
+    [vip] = one.client.service("shop").vips
+
+    def answers() -> set[str]:
+        asked = "for i in 1 2 3 4 5 6; do timeout 5 nc shop 80 </dev/null; done"
+        return set(one.inside("client", "sh", "-c", asked).stdout.split())
+
+    assert vip in one.inside("client", "nslookup", "shop").stdout
+    heard: set[str] = set()
+
+    def both_heard() -> bool:
+        heard.update(answers())
+        return heard == {"m0", "m1"}
+
+    wait_for(both_heard, 60.0, f"both answer at the service's address; {heard}")
+    one.client.remove_service("shop")

@@ -12,6 +12,9 @@ from vxnet.errors import UNREADABLE, HostError
 
 __all__ = [
     "Engine",
+    "EngineAttachment",
+    "EngineAttachments",
+    "EngineConfig",
     "EngineContainer",
     "EngineContainerState",
     "EngineHostConfig",
@@ -61,6 +64,25 @@ class EngineHostConfig(Struct, frozen=True):
     restart_policy: EngineRestartPolicy = field(name="RestartPolicy", default=EngineRestartPolicy())
 
 
+class EngineConfig(Struct, frozen=True):
+    """What a container was made with."""
+
+    labels: dict[str, str] | None = field(name="Labels", default=None)
+
+
+class EngineAttachment(Struct, frozen=True):
+    """A container in a network, as it tells itself."""
+
+    endpoint: str = field(name="EndpointID", default="")
+    aliases: list[str] | None = field(name="Aliases", default=None)
+
+
+class EngineAttachments(Struct, frozen=True):
+    """The networks of a container, by their names."""
+
+    networks: dict[str, EngineAttachment] = field(name="Networks", default={})
+
+
 class EngineContainerState(Struct, frozen=True):
     """A container by itself."""
 
@@ -68,6 +90,8 @@ class EngineContainerState(Struct, frozen=True):
     name: str = field(name="Name", default="")
     state: EngineState = field(name="State", default=EngineState())
     host_config: EngineHostConfig = field(name="HostConfig", default=EngineHostConfig())
+    config: EngineConfig = field(name="Config", default=EngineConfig())
+    settings: EngineAttachments = field(name="NetworkSettings", default=EngineAttachments())
 
     @property
     def starts_itself(self) -> bool:
@@ -93,15 +117,18 @@ class Engine:
         """Every network there is, without containers."""
         return await self._get("/networks", list[EngineNetwork]) or []
 
+    async def container(self, container: str) -> EngineContainerState | None:
+        """One container; None where Docker has none of this id."""
+        return await self._get(
+            f"/containers/{quote(container, safe='')}/json", EngineContainerState
+        )
+
     async def stopped(self, networks: list[str]) -> list[EngineContainerState]:
         """The containers in these networks that do not run."""
         filters = {"status": ["created", "exited"], "network": networks}
         query = {"all": "1", "filters": msgspec.json.encode(filters).decode()}
         listed = await self._get("/containers/json", list[_Listed], query) or []
-        found = [
-            await self._get(f"/containers/{quote(c.id, safe='')}/json", EngineContainerState)
-            for c in listed
-        ]
+        found = [await self.container(c.id) for c in listed]
         return [container for container in found if container is not None]
 
     async def start(self, container: str) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Final
 
 from vxnet.cnm.libnetwork import NetworkNames
-from vxnet.cnm.model import Endpoint
+from vxnet.cnm.model import Endpoint, EndpointId
 from vxnet.docker.answers import NOBODY
 from vxnet.docker.driver import DockerDriver
 from vxnet.docker.endpoints import DockerEndpoints
-from vxnet.docker.engine import Engine, EngineNetwork
+from vxnet.docker.engine import Engine, EngineAttachment, EngineNetwork
 from vxnet.docker.gateways import Gateways
 from vxnet.docker.ipam import IpamDriver
 from vxnet.docker.ledger import Ledger
@@ -22,6 +22,9 @@ from vxnet.errors import HostError, StateError, VxnetError
 __all__ = ["Steward"]
 
 LOOK_EVERY_S: Final = 15.0
+DESCRIBE_EVERY_S: Final = 1.0
+LABEL: Final = "vxnet.service"
+"""Of a container: the services that it is a member of, with commas between."""
 RETRY_S: Final = 0.05
 RETRIES: Final = 40
 ORPHAN_AFTER_MS: Final = 25_000
@@ -55,6 +58,7 @@ class Steward:
         self._engine = engine
         self._now_ms = now_ms
         self._missing_since: dict[str, int] = {}
+        self._described: set[str] = set()
         self._awake = networks.unnamed_event
 
     async def run(self, report: Callable[[VxnetError], None]) -> None:
@@ -70,16 +74,21 @@ class Steward:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _look_after(self, report: Callable[[VxnetError], None]) -> None:
+        loop = asyncio.get_running_loop()
+        look_at = loop.time() + LOOK_EVERY_S
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_EVERY_S):
+                async with asyncio.timeout(DESCRIBE_EVERY_S):
                     await self._awake.wait()
             woken = self._awake.is_set()
             self._awake.clear()
             try:
                 if woken:
                     await self._name_networks(report)
+                elif loop.time() < look_at:
+                    await self.describe()
                 else:
+                    look_at = loop.time() + LOOK_EVERY_S
                     await self.look()
                     await self._ipam.release_unclaimed(self._now_ms() - ORPHAN_AFTER_MS)
                     await self._gateways.restore()
@@ -120,6 +129,7 @@ class Steward:
             }
             names = {c.endpoint[:32]: c.name for n in known for c in (n.containers or {}).values()}
             await self._name_endpoints(names)
+            await self._describe(known)
         for pool in self._ledger.pools.values():
             if pool.network not in self._ledger.networks:
                 missing[pool.id] = "no network of Docker's has it"
@@ -128,6 +138,46 @@ class Steward:
         for key, since_ms in self._missing_since.items():
             if now_ms - since_ms >= ORPHAN_AFTER_MS:
                 await self._remove(key, missing[key])
+
+    async def describe(self) -> None:
+        """Name endpoints that are new, and say what services they are members of."""
+        there = {endpoint.id for endpoint in self._docker_endpoints if endpoint.ifname}
+        self._described &= there
+        if not there - self._described:
+            return
+        known = await self._ask()
+        if known is not None:
+            names = {c.endpoint[:32]: c.name for n in known for c in (n.containers or {}).values()}
+            await self._name_endpoints(names)
+            await self._describe(known)
+
+    async def _describe(self, known: list[EngineNetwork]) -> None:
+        assert self._engine is not None
+        endpoints = {endpoint.id: endpoint for endpoint in self._docker_endpoints}
+        for network in known:
+            for container_id, inside in (network.containers or {}).items():
+                endpoint = endpoints.get(EndpointId(inside.endpoint[:32]))
+                if endpoint is None or endpoint.id in self._described:
+                    continue
+                try:
+                    container = await self._engine.container(container_id)
+                except HostError:
+                    return  # dockerd is down; it is asked again
+                if container is None:
+                    continue
+                self._described.add(endpoint.id)
+                attached = container.settings.networks.get(network.name, EngineAttachment())
+                aliases = tuple(a for a in attached.aliases or () if container_id[:12] != a)
+                label = (container.config.labels or {}).get(LABEL, "")
+                services = tuple(s for s in map(str.strip, label.split(",")) if s)
+                if (aliases, services) != (endpoint.aliases, endpoint.services):
+                    try:
+                        await self._endpoints.describe(endpoint.id, aliases, services)
+                    except StateError as error:
+                        _log.warning(
+                            "a container's names are not taken up",
+                            {"container": inside.name, "reason": error},
+                        )
 
     async def _ask(self) -> list[EngineNetwork] | None:
         """What Docker has, of the networks that are ours; None where it cannot be asked."""
