@@ -133,8 +133,8 @@ def test_the_daemon_is_nobody_but_for_what_the_unit_says(pair: Pair) -> None:
     assert fields["Uid"].split()[0] != "0"
     assert fields["Seccomp"].strip() == "2"
     assert fields["NoNewPrivs"].strip() == "1"
-    # linux/capability.h: NET_BROADCAST, NET_ADMIN, NET_RAW, SYS_PTRACE, SYS_ADMIN
-    wanted = sum(1 << bit for bit in (11, 12, 13, 19, 21))
+    # linux/capability.h: NET_BIND_SERVICE, _BROADCAST, _ADMIN, _RAW, SYS_PTRACE, SYS_ADMIN
+    wanted = sum(1 << bit for bit in (10, 11, 12, 13, 19, 21))
     for name in ("CapEff", "CapBnd"):
         assert int(fields[name], 16) == wanted
 
@@ -197,6 +197,21 @@ def test_a_virtual_machines_tap_is_kept_from_the_host_and_put_right(pair: Pair) 
     assert link(one).split(":")[0] == before.split(":")[0]
     one.run("vxnet", "detach", "vm")
     assert not link(one)
+
+
+def test_the_resolver_of_a_network_answers(pair: Pair) -> None:
+    one, other = pair
+    other.run("ip", "netns", "add", "web")
+    other.run("vxnet", "attach", "blue", "--netns", "web", "--name", "web", "--ip", "10.9.0.20")
+    directory = one.path("/etc/netns/box")
+    directory.mkdir(parents=True)
+    (directory / "resolv.conf").write_text("nameserver 10.9.0.254\n")
+    asked = ("ip", "netns", "exec", "box", "getent", "hosts", "web.blue")
+    one.wait_for(
+        lambda: "10.9.0.20" in one.run(*asked, check=False).stdout, SOON_S, "the name is known"
+    )
+    other.run("vxnet", "detach", "web")
+    other.run("ip", "netns", "del", "web")
 
 
 def test_a_restart_under_traffic_resets_nothing_and_loses_next_to_nothing(pair: Pair) -> None:
