@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import socket
 import time
 from collections.abc import Set as AbstractSet
 from contextlib import AsyncExitStack
@@ -122,7 +123,9 @@ class Daemon:
             await _ensure_networks(settings, self.networks, self.foreign)
 
 
-async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
+async def build(
+    settings: Settings, stack: AsyncExitStack, plugin: socket.socket | None = None
+) -> Daemon:
     """Make and start every part; the stack ends them, last one first. Raises VxnetError."""
     loop = asyncio.get_running_loop()
     state = Path(settings.node.state_dir)
@@ -307,6 +310,7 @@ async def build(settings: Settings, stack: AsyncExitStack) -> Daemon:
             overlay,
             firewall,
             _now_ms,
+            plugin,
         )
     stack.push_async_callback(api.close)
     await api.start()

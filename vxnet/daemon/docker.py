@@ -1,5 +1,6 @@
 """Makes the parts that serve Docker, where the settings want it."""
 
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -37,6 +38,7 @@ async def serve_docker(
     overlay: NetworkDriver,
     firewall: Firewall,
     now_ms: Callable[[], int],
+    listener: socket.socket | None,
 ) -> Steward:
     """The plugin, answering; what Docker made before is taken up already."""
     gateways = Gateways(
@@ -65,7 +67,7 @@ async def serve_docker(
     stack.push_async_callback(gateways.close_all)
     await driver.resume()
     spec = Path(settings.spec) if settings.spec else None
-    server = PluginServer(Path(settings.socket), spec, calls(driver, ipam))
+    server = PluginServer(Path(settings.socket), spec, calls(driver, ipam), listener)
     stack.push_async_callback(server.close)
     await server.start()
     return steward

@@ -13,30 +13,37 @@ from typing import Final
 import msgspec
 
 from vxnet.config import load, parse_host_port
-from vxnet.daemon.run import run
 from vxnet.errors import ConfigError, VxnetError
+from vxnet.host.unix import listen
 
 __all__ = ["SETTINGS", "write_settings"]
 
 SETTINGS: Final = {
     "VXNET_VTEP": "this node's underlay address; empty: the one that leads to the first seed",
     "VXNET_SEEDS": "a few other nodes, separated by commas",
+    "VXNET_PORT": "UDP port of the frames, the same on every node; empty: 8472",
     "VXNET_NAME": "this node's name, unique in the cluster; empty: made of its address",
     "VXNET_KEY": "the gossip's key, 64 hexadecimal digits; empty: it is in clear",
     "VXNET_CLUSTER": "nodes of another cluster are not listened to",
 }
 """What can be set, and what it means."""
 
+SOCKET: Final = Path("/run/docker/plugins/vxnet.sock")
+"""As config.json names it."""
 STATE: Final = Path("/var/lib/vxnet")
+PORT: Final = 8472
+"""Linux's own default. A swarm has the standard's 4789 for Docker's overlay."""
 ANYWHERE: Final = "192.0.2.1"  # RFC 5737: routed by default, and nobody's
 
 
 def write_settings(environment: Mapping[str, str], directory: Path) -> Path:
-    """The daemon's settings file. Raises ConfigError where no underlay address is found."""
+    """The daemon's settings file. Raises ConfigError where the daemon could not start with it."""
     seeds = [seed.strip() for seed in environment.get("VXNET_SEEDS", "").split(",")]
     seeds = [seed for seed in seeds if seed]
     vtep = environment.get("VXNET_VTEP", "") or _address_towards(seeds)
     name = environment.get("VXNET_NAME", "") or f"node-{vtep.replace(':', '-')}"
+    port = _port(environment.get("VXNET_PORT", ""))
+    _check_free(vtep, port)
     gossip: dict[str, object] = {
         "cluster": environment.get("VXNET_CLUSTER", "") or "vxnet",
         "seeds": seeds,
@@ -54,9 +61,10 @@ def write_settings(environment: Mapping[str, str], directory: Path) -> Path:
             "state_dir": str(directory),
             "socket": "/run/vxnet/vxnet.sock",
         },
+        "vxlan": {"port": port},
         "gossip": gossip,
         # The names of a swarm's networks need not be asked for, and its API is not reachable here.
-        "docker": {"enabled": True, "scope": "global", "api": ""},
+        "docker": {"enabled": True, "scope": "global", "api": "", "socket": str(SOCKET)},
     }
     path = directory / "vxnet.toml"
     path.write_bytes(_toml(document))
@@ -70,6 +78,27 @@ def _toml(document: Mapping[str, Mapping[str, object]]) -> bytes:
         lines.append(f"[{section}]".encode())
         lines += [key.encode() + b" = " + msgspec.json.encode(v) for key, v in values.items()]
     return b"\n".join(lines) + b"\n"
+
+
+def _port(text: str) -> int:
+    if not text:
+        return PORT
+    if not text.isdecimal() or not 0 < int(text) < 1 << 16:
+        raise ConfigError(f"VXNET_PORT={text}: it is a number from 1 to 65535")
+    return int(text)
+
+
+def _check_free(vtep: str, port: int) -> None:
+    """What dockerd can still be told: once something listens for it, it takes a plugin as well."""
+    family = socket.AF_INET6 if ":" in vtep else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((vtep, port))
+        except OSError as error:
+            raise ConfigError(
+                f"UDP port {port} of {vtep} cannot be had ({error.strerror}); choose another on "
+                "every node: docker plugin set vxnet VXNET_PORT=NUMBER"
+            ) from None
 
 
 def _address_towards(seeds: list[str]) -> str:
@@ -89,8 +118,15 @@ def _address_towards(seeds: list[str]) -> str:
 
 def _main() -> None:
     try:
+        # dockerd gives a plugin ten seconds until something listens, and then time to answer: on a
+        # busy host the daemon alone takes longer to load.
         path = write_settings(os.environ, STATE)
-        run(path, load(path))
+        settings = load(path)
+        listener = listen(SOCKET, "docker.socket")
+        listener.listen()
+        from vxnet.daemon.run import run
+
+        run(path, settings, listener)
     except VxnetError as error:
         for line in str(error).splitlines():
             sys.stderr.write(f"vxnet: {line}\n")

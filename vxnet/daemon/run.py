@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import signal
+import socket
 import sys
 from contextlib import AsyncExitStack
 from functools import partial
@@ -37,16 +38,19 @@ STRANGERS_EVERY = 10
 _log = logging.getLogger(__name__)
 
 
-def run(path: Path, settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. Raises VxnetError where it cannot start."""
+def run(path: Path, settings: Settings, plugin: socket.socket | None = None) -> None:
+    """Run until SIGTERM or SIGINT. Raises VxnetError where it cannot start.
+
+    `plugin` listens at `docker.socket` already.
+    """
     set_up_logging(settings.log.level, settings.log.format)
     check_privileges()
     raise_descriptor_limit()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(path, settings))
+        runner.run(_serve(path, settings, plugin))
 
 
-async def _serve(path: Path, settings: Settings) -> None:
+async def _serve(path: Path, settings: Settings, plugin: socket.socket | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -54,7 +58,7 @@ async def _serve(path: Path, settings: Settings) -> None:
     restart = asyncio.Event()
     loop.add_signal_handler(RESTART, _end, stop, restart)
     async with AsyncExitStack() as stack:
-        daemon = await build(settings, stack)
+        daemon = await build(settings, stack, plugin)
         reload = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, reload.set)
         async with asyncio.TaskGroup() as tasks:

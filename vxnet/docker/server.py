@@ -1,6 +1,7 @@
 """The plugin's socket: JSON posted by dockerd, answered by the two drivers."""
 
 import logging
+import socket
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -59,12 +60,22 @@ def calls(network: DockerDriver, ipam: IpamDriver) -> Mapping[str, Call]:
 
 
 class PluginServer:
-    """Answers on one socket, from `start` to `close`; a `.spec` file may say where that is."""
+    """Answers on one socket, from `start` to `close`; a `.spec` file may say where that is.
 
-    def __init__(self, socket: Path, spec: Path | None, known: Mapping[str, Call]) -> None:
-        self._socket = socket
+    `listener` is the socket where it is there already.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        spec: Path | None,
+        known: Mapping[str, Call],
+        listener: socket.socket | None = None,
+    ) -> None:
+        self._socket = path
         self._spec = spec
         self._calls = known
+        self._listener = listener
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
@@ -74,7 +85,8 @@ class PluginServer:
         runner = web.AppRunner(app, access_log=None, handle_signals=False)
         await runner.setup()
         try:
-            await web.SockSite(runner, listen(self._socket, "docker.socket")).start()
+            listener = self._listener or listen(self._socket, "docker.socket")
+            await web.SockSite(runner, listener).start()
             if self._spec is not None:
                 _write(self._spec, f"unix://{self._socket}\n")
         except BaseException:
