@@ -6,7 +6,7 @@ from collections.abc import Callable
 from vxnet.cnm.model import EndpointState, Network, NetworkId, SandboxKind
 from vxnet.cnm.subnets import resolvers_of
 from vxnet.errors import VxnetError
-from vxnet.host.resolvconf import provide, withdraw
+from vxnet.host.resolvconf import provide, sweep, withdraw
 from vxnet.registry import Registry
 
 __all__ = ["ResolvFiles"]
@@ -26,6 +26,10 @@ class ResolvFiles:
 
     async def run(self, report: Callable[[VxnetError], None]) -> None:
         """Follow until cancelled; failures are reported."""
+        try:
+            await asyncio.to_thread(sweep)
+        except VxnetError as error:
+            report(error)
         while True:
             await self._awake.wait()
             self._awake.clear()

@@ -7,9 +7,10 @@ from typing import Final
 
 from vxnet.errors import HostError
 
-__all__ = ["DIRECTORY", "provide", "withdraw"]
+__all__ = ["DIRECTORY", "provide", "sweep", "withdraw"]
 
 DIRECTORY: Final = Path("/etc/netns")
+NAMESPACES: Final = Path("/run/netns")
 MARK: Final = "# Written by vxnet; a file without this line is left alone."
 SERVERS_MAX: Final = 3  # resolv.conf(5): MAXNS
 
@@ -44,6 +45,23 @@ def withdraw(name: str, directory: Path = DIRECTORY) -> None:
                 directory.rmdir()
     except OSError as error:
         raise HostError(f"{file} cannot be removed: {error.strerror}") from None
+
+
+def sweep(directory: Path = DIRECTORY, namespaces: Path = NAMESPACES) -> list[str]:
+    """Take away our files of namespaces that are gone, as a daemon that was killed could not.
+
+    Returns whose they were. Raises HostError.
+    """
+    if not namespaces.is_dir() or not directory.is_dir():
+        return []
+    stale = [
+        file.parent.name
+        for file in sorted(directory.glob("*/resolv.conf"))
+        if not (namespaces / file.parent.name).exists() and _is_ours(file)
+    ]
+    for name in stale:
+        withdraw(name, directory)
+    return stale
 
 
 def _is_ours(file: Path) -> bool:
