@@ -114,6 +114,23 @@ async def test_its_address_is_nobody_elses_and_free_again_when_it_is_gone() -> N
     assert all(lease.in_grace for lease in host.addresses.leases())
 
 
+async def test_its_address_stays_its_own_when_what_its_maker_owned_is_reclaimed() -> None:
+    one, other = await hosts_with_blue(2)
+    made = await one.services.create(SHOP)
+    await other.services.tend()
+    await one.control.close()
+    await other.services.tend()
+    await other.addresses.reclaim(f"{one.control.node:016x}")
+    other.now_ms += 20_000
+    await other.services.tend()
+    assert other.services.catalogue.owns("shop")
+    vip = ipaddress.ip_address(made.vips[0])
+    with pytest.raises(StateError, match="held by service shop"):
+        await other.endpoints.create(EndpointRequest("blue", addresses=(vip,)))
+    await other.services.remove("shop")
+    assert all(lease.in_grace for lease in other.addresses.leases())
+
+
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [

@@ -43,6 +43,7 @@ __all__ = ["ServiceRequest", "Services", "service_mac"]
 TABLE: Final = "service"
 OWN, OTHERS = b"O", b"-"
 TEND_EVERY_S: Final = 1.0
+HOLD_EVERY_MS: Final = 5_000
 ADOPT_AFTER_MS: Final = (2_000, 10_000)
 PROTOCOLS: Final = {"tcp": int(Protocol.TCP), "udp": int(Protocol.UDP)}
 
@@ -101,6 +102,7 @@ class Services:
         self._stale = True
         self._awake = asyncio.Event()
         self._adopt_at_ms: dict[str, int] = {}
+        self._hold_at_ms = 0
         self._programmed: dict[Vni, tuple[Service, ...]] = {}
         self._slots: dict[tuple[bytes, ...], bytes] = {}
         self._by_name: dict[tuple[NetworkId, str], ServiceNames] = {}
@@ -226,6 +228,9 @@ class Services:
                 self.catalogue.forget(name)
                 await self._store.delete(TABLE, name)
                 self._control.retract(RecordKind.SERVICE, name.encode())
+            if now_ms >= self._hold_at_ms:
+                self._hold_at_ms = now_ms + HOLD_EVERY_MS
+                await self._hold_adopted()
         if self._stale:
             self._stale = False
             await self._make_slots()
@@ -256,6 +261,27 @@ class Services:
             addresses = tuple(ipaddress.ip_address(vip) for vip in row.vips)
             with contextlib.suppress(StateError):  # held already
                 await self._addresses.allocate(network, addresses, f"service {name}")
+
+    async def _hold_adopted(self) -> None:
+        """Hold for a service what a host held that is gone, as soon as that was reclaimed."""
+        wanted = [row for row in self if row.vips and self.catalogue.owns(row.name)]
+        if not wanted:
+            return
+        held = {
+            (lease.network, lease.address)
+            for lease in self._addresses.leases()
+            if self._addresses.is_own(lease) and not lease.in_grace
+        }
+        for row in wanted:
+            network = self._networks.by_id(row.network_id)
+            prefixes = () if network is None else (subnet.prefix for subnet in network.subnets)
+            for prefix in prefixes:
+                for ip in map(ipaddress.ip_address, row.vips):
+                    if ip in prefix and (row.network_id, ip) not in held and network is not None:
+                        with contextlib.suppress(StateError):  # not yet, or its maker is back
+                            await self._addresses.lease(
+                                network, prefix, f"service {row.name}", wanted=ip
+                            )
 
     async def _let_go(self, row: ServiceRow) -> None:
         network = self._networks.by_id(row.network_id)
