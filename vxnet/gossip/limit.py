@@ -53,12 +53,18 @@ class Share:
         passed_s = now - self._at
         self._at = now
         most_packets, most_octets = settings.sender_packets_per_s, settings.sender_bytes_per_s
-        self._packets = min(most_packets, self._packets + passed_s * most_packets)
-        self._octets = min(most_octets, self._octets + passed_s * most_octets)
-        if self._packets < 1 or self._octets < size:
+        packets = self._packets + passed_s * most_packets
+        if packets > most_packets:
+            packets = most_packets
+        octets = self._octets + passed_s * most_octets
+        if octets > most_octets:
+            octets = most_octets
+        if packets < 1 or octets < size:
+            self._packets = packets
+            self._octets = octets
             return False
-        self._packets -= 1
-        self._octets -= size
+        self._packets = packets - 1
+        self._octets = octets - size
         return True
 
 

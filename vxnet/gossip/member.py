@@ -29,6 +29,10 @@ RANK = {
 }
 
 
+# Asked for at every packet: a member of an Enum costs more each time than a name of a module.
+ALIVE = MemberState.ALIVE
+SUSPECT = MemberState.SUSPECT
+
 NOTHING: Mapping[int, int] = MappingProxyType({})
 
 
@@ -109,12 +113,12 @@ class Peer:
     @property
     def forwards(self) -> bool:
         """Whether its entries count."""
-        return self.state in FORWARDING
+        return self.state is ALIVE or self.state is SUSPECT
 
     @property
     def live(self) -> bool:
         """Whether it counts as one of us: verified, and not gone."""
-        return self.verified and self.state in FORWARDING
+        return self.verified and (self.state is ALIVE or self.state is SUSPECT)
 
     def alive(self) -> Alive:
         """What it says of itself, for others."""
@@ -153,4 +157,8 @@ def newer(peer: Peer, epoch: int, inc: int, state: MemberState) -> bool:
     """Whether a claim about a member goes beyond what is believed of it."""
     if peer.state is MemberState.LEFT and epoch <= peer.epoch:
         return False  # a left epoch never returns
-    return (epoch, inc, RANK[state]) > (peer.epoch, peer.inc, RANK[peer.state])
+    if epoch != peer.epoch:
+        return epoch > peer.epoch
+    if inc != peer.inc:
+        return inc > peer.inc
+    return RANK[state] > RANK[peer.state]

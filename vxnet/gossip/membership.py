@@ -49,10 +49,10 @@ class Membership:
             self._about_me(claim, now)
             return
         match claim:
-            case Alive():
-                self.introduced(claim, now)
             case Suspect():
                 self._suspect(claim, now)
+            case Alive():
+                self.introduced(claim, now)
             case Dead():
                 peer = self._roster.doubt(claim, MemberState.DEAD, now)
                 if peer is not None:
@@ -95,7 +95,8 @@ class Membership:
         peer = self._roster.get(claim.id)
         if peer is None:
             return
-        if peer.state is MemberState.SUSPECT and (peer.epoch, peer.inc) == (claim.epoch, claim.inc):
+        same = peer.inc == claim.inc and peer.epoch == claim.epoch
+        if same and peer.state is MemberState.SUSPECT:
             if self.detector.confirmed(peer, claim, now):
                 self._queue.member(peer.id, claim, now)
             return

@@ -182,7 +182,10 @@ class Node:
 
     def events(self) -> list[Event]:
         """What happened, once, in order."""
-        out, self.hub.events = self.hub.events, []
+        hub = self.hub
+        if not hub.events:
+            return []
+        out, hub.events = hub.events, []
         return out
 
     # ── commands ────────────────────────────────────────────────────────────────────────────

@@ -28,9 +28,12 @@ class Outgoing:
     def take(self) -> list[Transmit]:
         """All that is to be sent, once."""
         hub = self._hub
-        outbox, hub.outbox = hub.outbox, {}
-        for address, messages in outbox.items():
-            self._pack(address, messages)
+        if hub.outbox:
+            outbox, hub.outbox = hub.outbox, {}
+            for address, messages in outbox.items():
+                self._pack(address, messages)
+        if not hub.transmits:
+            return []
         out, hub.transmits = hub.transmits, []
         hub.counters["packets_out"] += len(out)
         return out

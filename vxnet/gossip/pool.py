@@ -10,19 +10,22 @@ T = TypeVar("T", bound=Hashable)
 
 
 class Pool(Generic[T]):
-    """Its order depends only on what was done to it, so a run can be repeated."""
+    """Its order depends only on what was done to it, so a run can be repeated.
 
-    __slots__ = ("_at", "_items")
+    `items` are for reading: asked for at each packet, they are worth no call.
+    """
+
+    __slots__ = ("_at", "items")
 
     def __init__(self) -> None:
-        self._items: list[T] = []
+        self.items: list[T] = []
         self._at: dict[T, int] = {}
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.items)
 
     def __iter__(self) -> Iterator[T]:
-        return iter(self._items)
+        return iter(self.items)
 
     def __contains__(self, item: object) -> bool:
         return item in self._at
@@ -30,22 +33,22 @@ class Pool(Generic[T]):
     def add(self, item: T) -> None:
         """Put it in, once."""
         if item not in self._at:
-            self._at[item] = len(self._items)
-            self._items.append(item)
+            self._at[item] = len(self.items)
+            self.items.append(item)
 
     def discard(self, item: T) -> None:
         """Take it out, if it is in."""
         at = self._at.pop(item, None)
         if at is None:
             return
-        last = self._items.pop()
-        if at < len(self._items):
-            self._items[at] = last
+        last = self.items.pop()
+        if at < len(self.items):
+            self.items[at] = last
             self._at[last] = at
 
     def draw(self, random: Random, count: int, *, without: T | None = None) -> list[T]:
         """Up to `count` different ones."""
-        items = self._items
+        items = self.items
         if len(items) <= count + 1:
             drawn = [item for item in items if item != without]
             random.shuffle(drawn)

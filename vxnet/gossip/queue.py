@@ -28,6 +28,8 @@ __all__ = ["Queue"]
 OVERHEAD = 64
 """Octets of a stream's head and the arrays around rows, at most."""
 
+_NEWEST_FIRST = attrgetter("rank", "sent")
+
 Name = tuple[object, ...]
 
 
@@ -61,6 +63,7 @@ class Queue:
         self._phase = now + hub.jitter(hub.settings.gossip_interval_s)
         budget = hub.settings.budget_bytes_per_s
         self._budget = Bucket(budget, budget, now)
+        self._enough = (0, 0)  # for a size of the cluster, so many sends
 
     def __len__(self) -> int:
         return len(self._news)
@@ -133,7 +136,7 @@ class Queue:
             self._drop(old)
         elif len(self._news) >= self._hub.settings.queue_max:
             self._hub.counters["news_shed"] += 1
-            self._drop(max(self._news.values(), key=attrgetter("rank", "sent")))
+            self._drop(max(self._news.values(), key=_NEWEST_FIRST))
         self._news[news.name] = news
         if news.stream is not None:
             name = (news.stream.owner, news.stream.scope)
@@ -166,9 +169,12 @@ class Queue:
 
     def enough(self) -> int:
         """How often one item is sent in a cluster of this size."""
-        settings = self._hub.settings
         size = self._roster.size
-        return settings.sends_base + math.ceil(settings.sends_factor * math.log10(size + 1))
+        if self._enough[0] != size:
+            settings = self._hub.settings
+            copies = settings.sends_base + math.ceil(settings.sends_factor * math.log10(size + 1))
+            self._enough = (size, copies)
+        return self._enough[1]
 
     def _flush(self, now: float) -> None:
         self._timer = None
@@ -184,7 +190,8 @@ class Queue:
     def _flush_scope(self, scope: int, due: list[News], now: float) -> None:
         settings = self._hub.settings
         pool = self._pool(scope)
-        due.sort(key=attrgetter("rank", "sent"))
+        if len(due) > 1:
+            due.sort(key=_NEWEST_FIRST)
         peers = pool.draw(self._hub.random, settings.fanout) if pool else []
         enough = self.enough()
         told = [news for news in due if self._still_true(news)]

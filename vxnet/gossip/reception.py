@@ -6,7 +6,7 @@ from typing import Any
 from vxnet.errors import WireError
 from vxnet.gossip.compare import Comparison
 from vxnet.gossip.detector import Detector
-from vxnet.gossip.events import AlarmKind, LetterReceived, MemberState
+from vxnet.gossip.events import AlarmKind, LetterReceived, MemberState, NodeId
 from vxnet.gossip.greeter import Greeter
 from vxnet.gossip.hub import Hub
 from vxnet.gossip.limit import Limits
@@ -48,9 +48,10 @@ from vxnet.wire.gossip import (
 
 __all__ = ["Reception"]
 
-FIRST_WORDS = (Ack, Alive, Left)
+FIRST_WORDS = frozenset((Ack, Alive, Left))
 """What is taken from a member that has not answered us yet: it makes it known, and no more."""
 
+Greeting = Callable[[Any, Header, Address, float], None]
 Handler = Callable[[Any, Peer, Address, float], None]
 
 
@@ -82,7 +83,16 @@ class Reception:
         self._compare = compare
         self._membership = membership
         self._ask = ask
-        self._handlers: dict[type, Handler] = {
+        self._peers = roster.peers
+        self._from_anybody: dict[type, Greeting] = {
+            Ping: self._on_ping,
+            Hello: self._on_hello,
+            Welcome: lambda m, h, s, now: greeter.welcomed(m, h.node_id, s, now),
+            Refused: lambda m, h, s, now: greeter.refused(m, s),
+            Mistaken: self._on_mistaken,
+            Unknown: self._on_mistaken,
+        }
+        self._from_members: dict[type, Handler] = {
             Ack: self._on_ack,
             Nack: lambda m, p, s, now: detector.nacked(m, p.id, now),
             Relayed: lambda m, p, s, now: detector.relayed(m, p.id),
@@ -138,28 +148,34 @@ class Reception:
         self._limits.forget(peer.id)
 
     def _dispatch(self, message: Message, header: Header, source: Address, now: float) -> None:
-        match message:
-            case Ping():
-                self._on_ping(message, header, source, now)
-            case Hello():
-                if message.alive.id == header.node_id:
-                    self._greeter.greeted(message, source, now)
-            case Welcome():
-                self._greeter.welcomed(message, header.node_id, source, now)
-            case Refused():
-                self._greeter.refused(message, source)
-            case Mistaken(seq) | Unknown(seq):
-                if self._detector.asked(seq):
-                    self._greeter.introduce(source, now)
-            case _:
-                peer = self._roster.get(header.node_id)
-                handler = self._handlers.get(type(message))
-                if handler is None or peer is None:
-                    self._hub.counters["messages_unexpected"] += 1
-                elif not peer.verified and not isinstance(message, FIRST_WORDS):
-                    self._hub.counters["messages_unverified"] += 1
-                else:
-                    handler(message, peer, source, now)
+        kind = type(message)
+        handler = self._from_members.get(kind)
+        if handler is None:
+            greeting = self._from_anybody.get(kind)
+            if greeting is not None:
+                greeting(message, header, source, now)
+            else:
+                self._hub.counters["messages_unexpected"] += 1
+            return
+        peer = self._peers.get(NodeId(header.node_id))
+        if peer is None:
+            self._hub.counters["messages_unexpected"] += 1
+        elif peer.verified or kind in FIRST_WORDS:
+            handler(message, peer, source, now)
+        else:
+            self._hub.counters["messages_unverified"] += 1
+
+    # ── greetings ───────────────────────────────────────────────────────────────────────────
+
+    def _on_hello(self, hello: Hello, header: Header, source: Address, now: float) -> None:
+        if hello.alive.id == header.node_id:
+            self._greeter.greeted(hello, source, now)
+
+    def _on_mistaken(
+        self, answer: Mistaken | Unknown, _: Header, source: Address, now: float
+    ) -> None:
+        if self._detector.asked(answer.seq):
+            self._greeter.introduce(source, now)
 
     # ── probes ──────────────────────────────────────────────────────────────────────────────
 

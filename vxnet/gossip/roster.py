@@ -60,7 +60,7 @@ class Roster:
     @property
     def size(self) -> int:
         """How many count, this node included."""
-        return len(self.live) + 1
+        return len(self.live.items) + 1
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self.peers.values())

@@ -128,7 +128,10 @@ class Security:
         self, cluster: str, node_id: int, boot: int, keyring: Keyring | None, *, aes: bool = True
     ) -> None:
         self._cluster = cluster.encode()
-        self._name_hash = hashlib.blake2b(self._cluster, digest_size=32).digest()
+        name_hash = hashlib.blake2b(self._cluster, digest_size=32).digest()
+        self._named = hashlib.blake2b(digest_size=TAG_BYTES, key=name_hash)
+        # what a packet in clear begins with, but for its counter
+        self._clear = encode_header(Header(0, 0, node_id, boot, 0))[:-6]
         self._node_id = node_id
         self._boot = boot
         self._aes = aes
@@ -143,8 +146,8 @@ class Security:
         if self._counter > COUNTER_MAX:
             raise StateError("this node has sent 2**48 packets; restart it")
         if self.keyring is None:
-            header = encode_header(Header(0, 0, self._node_id, self._boot, self._counter))
-            return b"".join((header, body, self._checksum(header, body)))
+            data = self._clear + self._counter.to_bytes(6, "big") + body
+            return data + self._checksum(data)
         if kid is None or self.keyring.get(kid) is None:
             kid = self.keyring.primary
         flags = SEALED if self._aes else SEALED | CHACHA
@@ -169,11 +172,9 @@ class Security:
         if self.keyring is None:
             if sealed:
                 raise WireError("an encrypted packet, and this node has no gossip key")
-            body = data[HEADER_BYTES:-TAG_BYTES]
-            checksum = self._checksum(data[:HEADER_BYTES], body)
-            if not hmac.compare_digest(checksum, data[-TAG_BYTES:]):
+            if not hmac.compare_digest(self._checksum(data[:-TAG_BYTES]), data[-TAG_BYTES:]):
                 raise WireError("a damaged packet, or one of another cluster")
-            return header, body
+            return header, data[HEADER_BYTES:-TAG_BYTES]
         if not sealed:
             raise WireError("a packet in clear, and this node has a gossip key")
         kid = header.key_id.to_bytes(4, "big")
@@ -203,9 +204,9 @@ class Security:
             self._windows.move_to_end(sender)
         return window.fresh(header.counter)
 
-    def _checksum(self, header: bytes, body: bytes) -> bytes:
-        digest = hashlib.blake2b(header, digest_size=TAG_BYTES, key=self._name_hash)
-        digest.update(body)
+    def _checksum(self, data: bytes) -> bytes:
+        digest = self._named.copy()
+        digest.update(data)
         return digest.digest()
 
     def _keep(self, name: CipherName, cipher: "Cipher") -> None:

@@ -50,6 +50,7 @@ class Table:
         self._roster = roster
         self._hub = hub
         self._rules = rules
+        self._r1 = Rule.R1 in rules
         self._scopes: dict[int, Scope] = {}
         self._by_owner: dict[int, dict[int, Stream]] = {}
         self._attachments: dict[int, int] = {}  # how often each of our scopes was taken up
@@ -164,14 +165,14 @@ class Table:
         owner = self._roster.get(head.owner)
         if head.scope not in self._scopes or owner is None:
             return None
-        if head.epoch < owner.epoch and Rule.R1 in self._rules:
+        if head.epoch < owner.epoch and self._r1:
             return None
         old = self.get(head.owner, head.scope)
         if old is not None:
             life = (head.epoch, head.att)
             if life == old.life:
                 return old
-            if Rule.R1 in self._rules:
+            if self._r1:
                 # Whatever the order: nobody ends the life that the owner itself says it has by
                 # telling of a later one.
                 said = self._life(owner, head.scope)

@@ -2,19 +2,25 @@
 
 scripts/sim                           N = 3, 30 and 100 with 200 seeds each
 scripts/sim --sizes 1000 --seeds 20   a large cluster
+
+Each seed's outcome is a line of a file. What is there is not run again, so a run that was stopped
+goes on where it was, and more seeds can be added to it.
 """
 
 import argparse
+import csv
 import gc
-import json
 import math
 import sys
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
-from typing import TypeVar
+from pathlib import Path
 
+from vxnet.gossip.settings import LAN
+from vxnet.gossip.suspicion import shortest_s
 from vxnet.sim.measure import (
     crash_s,
     false_deaths,
@@ -26,128 +32,261 @@ from vxnet.sim.measure import (
 )
 from vxnet.sim.storm import weather
 
-__all__ = ["Result", "main"]
+__all__ = ["CHECKS", "Check", "Outcome", "main", "table"]
 
-T = TypeVar("T")
+RESULTS = Path("docs/gossip-runs.csv")
+COLUMNS = ("check", "nodes", "seed", "cpu_s", "values")
 STORM_SIZE = 12
 """Storms are about what may go wrong between a few; larger ones only take longer."""
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
-    """One property at one size."""
+class Check:
+    """One property: what a seed gives, and how much is allowed, each for a number of nodes."""
 
     name: str
-    nodes: int
-    runs: int
-    value: float
-    allowed: float
     unit: str
+    run: Callable[[int, int], Sequence[float]]
+    allowed: Callable[[int], float]
+    share: float = 1.0  # of the seeds
+    nodes_max: int = 1_000_000
 
     @property
-    def holds(self) -> bool:
-        """Whether it is as it should be."""
-        return self.value <= self.allowed
+    def rule(self) -> str:
+        """The property's own name: P1 to P7."""
+        return self.name.split()[0]
 
 
-class Runner:
-    """Runs seeds in processes beside each other."""
+CHECKS = (
+    Check(
+        "P1 an update is with the last, no loss",
+        "intervals / log2 N",
+        lambda size, seed: spread_intervals(size, seed, loss=0.0),
+        lambda _: 1.0,
+    ),
+    Check(
+        "P1 with 10 % loss",
+        "intervals / log2 N",
+        lambda size, seed: spread_intervals(size, seed, loss=0.1),
+        lambda _: 1.0,
+    ),
+    Check(
+        "P1 with 30 % loss",
+        "intervals / log2 N",
+        lambda size, seed: spread_intervals(size, seed, loss=0.3),
+        lambda _: 1.5,
+    ),
+    Check(
+        "P2 P3 after a storm of 30 s",
+        "faults",
+        lambda size, seed: (float(len(weather(size, seed).faults)),),
+        lambda _: 0.0,
+        nodes_max=STORM_SIZE,
+    ),
+    Check(
+        "P4 one process paused, 0.8 of the shortest suspicion",
+        "false deaths",
+        lambda size, seed: (float(len(paused_deaths(size, seed))),),
+        lambda _: 0.0,
+    ),
+    Check(
+        "P4 a tenth starved for a minute",
+        "deaths of those who are well",
+        lambda size, seed: (float(false_deaths(size, seed)),),
+        lambda _: 0.0,
+        share=0.2,
+    ),
+    Check(
+        "P5 a crash is known to all",
+        "s",
+        lambda size, seed: (crash_s(size, seed)[0],),
+        lambda size: shortest_s(size, LAN.probe_interval_s, LAN.suspicion_factor) + 3.0,
+    ),
+    Check(
+        "P6 halves of 40 s heal",
+        "s",
+        lambda size, seed: (split_heals_s(size, seed),),
+        lambda _: 15.0,
+    ),
+    Check(
+        "P6 with three seeds restarted meanwhile",
+        "s",
+        lambda size, seed: (split_heals_s(size, seed, restart_seeds=True),),
+        lambda _: 15.0,
+        share=0.5,
+    ),
+    Check(
+        "P7 at rest",
+        "octets a second a node",
+        lambda size, seed: (idle_bytes_per_s(size, seed),),
+        lambda _: math.inf,
+        share=0.02,
+    ),
+)
 
-    def __init__(self, seeds: int, processes: int | None) -> None:
-        self._seeds = seeds
-        self._pool = get_context("spawn").Pool(processes, initializer=gc.disable)
-
-    def over(self, run: Callable[[int], T], share: float = 1.0) -> list[T]:
-        """What a run gives for each seed, or for a share of them."""
-        seeds = range(max(1, round(self._seeds * share)))
-        return self._pool.map(partial(_tidily, run), seeds, chunksize=1)
-
-    def close(self) -> None:
-        """End the processes."""
-        self._pool.terminate()
-        self._pool.join()
+BY_NAME = {check.name: check for check in CHECKS}
 
 
-def _tidily(run: Callable[[int], T], seed: int) -> T:
-    """One seed; what it leaves behind goes at once, and not again and again on the way."""
-    found = run(seed)
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One seed of one property."""
+
+    check: str
+    nodes: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What it gave, and the processor time that it took."""
+
+    task: Task
+    values: tuple[float, ...]
+    cpu_s: float
+
+
+def tasks(sizes: Iterable[int], seeds: int, rules: set[str]) -> list[Task]:
+    """All that is to be run: every property of a seed before the next seed."""
+    return [
+        Task(check.name, size, seed)
+        for size in sizes
+        for seed in range(seeds)
+        for check in CHECKS
+        if check.rule in rules
+        and size <= check.nodes_max
+        and seed < max(1, round(seeds * check.share))
+    ]
+
+
+def run(task: Task, until: float) -> Outcome | None:
+    """One seed, unless it is too late to begin; what it leaves behind goes at once, and not again
+    and again on the way.
+    """
+    if time.monotonic() > until:
+        return None
+    began = time.process_time()
+    values = tuple(round(value, 3) for value in BY_NAME[task.check].run(task.nodes, task.seed))
+    cpu_s = round(time.process_time() - began, 2)
     gc.collect()
-    return found
+    return Outcome(task, values, cpu_s)
 
 
-def results(size: int, runner: Runner, chosen: set[str]) -> list[Result]:
-    """The properties at one size."""
-    found: list[Result] = []
+# ── results kept ──────────────────────────────────────────────────────────────────────────────
 
-    def add(name: str, values: list[float], allowed: float, unit: str) -> None:
-        worst = percentile(values, 0.99)
-        found.append(Result(name, size, len(values), round(worst, 3), round(allowed, 3), unit))
-        sys.stdout.write(f"  {found[-1]}\n")
-        sys.stdout.flush()
 
-    if "P1" in chosen:
-        for loss, allowed in ((0.0, 1.0), (0.1, 1.0), (0.3, 1.5)):
-            runs = runner.over(partial(spread_intervals, size, loss=loss))
-            took = [value for run in runs for value in run]
-            add(f"P1 spread, {loss:.0%} loss", took, allowed, "intervals / log2 N, p99")
-    if "P2" in chosen and size <= STORM_SIZE:
-        storms = runner.over(partial(weather, size))
-        add("P2 P3 faults after a storm", [float(len(s.faults)) for s in storms], 0.0, "faults")
-    if "P4" in chosen:
-        deaths = runner.over(partial(paused_deaths, size))
-        add("P4 one process paused", [float(len(d)) for d in deaths], 0.0, "false deaths, p99")
-        well = runner.over(partial(false_deaths, size), 0.2)
-        add("P4 a tenth starved", [float(count) for count in well], 0.0, "false deaths, p99")
-    if "P5" in chosen:
-        crashes = runner.over(partial(crash_s, size))
-        add("P5 crash known to all", [took for took, _ in crashes], crashes[0][1], "s, p99")
-    if "P6" in chosen:
-        heals = runner.over(partial(split_heals_s, size))
-        add("P6 half/half split heals", heals, 15.0, "s, p99")
-        heals = runner.over(partial(split_heals_s, size, restart_seeds=True), 0.5)
-        add("P6 with seeds restarted", heals, 15.0, "s, p99")
-    if "P7" in chosen:
-        idle = runner.over(partial(idle_bytes_per_s, size), 0.02)
-        add("P7 at rest", idle, math.inf, "B/s a node")
-    return found
+def read(path: Path) -> list[Outcome]:
+    """What earlier runs left in a file; nothing where there is none."""
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            Outcome(
+                Task(line["check"], int(line["nodes"]), int(line["seed"])),
+                tuple(float(value) for value in line["values"].split()),
+                float(line["cpu_s"]),
+            )
+            for line in csv.DictReader(file)
+        ]
+
+
+def append(path: Path, outcome: Outcome) -> None:
+    """Keep an outcome."""
+    new = not path.exists()
+    with path.open("a", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if new:
+            writer.writerow(COLUMNS)
+        task = outcome.task
+        values = " ".join(f"{value:g}" for value in outcome.values)
+        writer.writerow((task.check, task.nodes, task.seed, outcome.cpu_s, values))
+
+
+# ── what it comes to ──────────────────────────────────────────────────────────────────────────
+
+
+def summed(outcomes: Iterable[Outcome]) -> list[tuple[Check, int, list[Outcome]]]:
+    """Outcomes by property and size."""
+    found: dict[tuple[str, int], list[Outcome]] = {}
+    for outcome in outcomes:
+        found.setdefault((outcome.task.check, outcome.task.nodes), []).append(outcome)
+    return [
+        (check, size, found[check.name, size])
+        for check in CHECKS
+        for size in sorted({size for name, size in found if name == check.name})
+    ]
+
+
+def worst(outcomes: Iterable[Outcome]) -> float:
+    """The 99th percentile of all values."""
+    return percentile([value for outcome in outcomes for value in outcome.values], 0.99)
+
+
+def table(outcomes: Iterable[Outcome]) -> tuple[str, bool]:
+    """Everything as a table for docs/gossip.md, and whether every property holds."""
+    lines = [
+        "| property | N | seeds | p99 | longest | allowed | | CPU s a seed |",
+        "|---|---:|---:|---:|---:|---:|---|---:|",
+    ]
+    whole = True
+    for check, size, runs in summed(outcomes):
+        allowed, value = check.allowed(size), worst(runs)
+        most = max(value for outcome in runs for value in outcome.values)
+        whole = whole and value <= allowed
+        mark = "" if value <= allowed else " **too much**"
+        bound = "" if math.isinf(allowed) else f"{allowed:.3g}"
+        cpu_s = sum(outcome.cpu_s for outcome in runs) / len(runs)
+        lines.append(
+            f"| {check.name} | {size} | {len(runs)} | {value:.3g}{mark} | {most:.3g} | {bound} |"
+            f" {check.unit} | {cpu_s:.2g} |"
+        )
+    return "\n".join([*lines, ""]), whole
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run what is asked for; 0 only if every property holds."""
+    """Run what is asked for and not there yet; 0 only if every property holds."""
     parser = argparse.ArgumentParser(description="The gossip's properties, with many seeds.")
     parser.add_argument("--sizes", type=int, nargs="+", default=[3, 30, 100])
     parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--only", nargs="+", default=["P1", "P2", "P4", "P5", "P6", "P7"])
+    rules = list(dict.fromkeys(check.rule for check in CHECKS))
+    parser.add_argument("--only", nargs="+", default=rules, choices=rules)
     parser.add_argument(
         "--processes", type=int, metavar="N", help="how many seeds at once (one a processor)"
     )
-    parser.add_argument("--json", metavar="FILE", help="write the results here too")
+    parser.add_argument(
+        "--results", type=Path, default=RESULTS, help=f"where outcomes are kept ({RESULTS})"
+    )
+    parser.add_argument(
+        "--for-s", type=float, default=math.inf, help="begin no seed after so many seconds"
+    )
+    parser.add_argument("--table", action="store_true", help="only show what is there")
     chosen = parser.parse_args(arguments)
-    runner = Runner(chosen.seeds, chosen.processes)
-    found: list[Result] = []
-    try:
-        for size in chosen.sizes:
-            sys.stdout.write(f"N = {size}\n")
-            found += results(size, runner, set(chosen.only))
-    finally:
-        runner.close()
-    sys.stdout.write(_table(found))
-    if chosen.json:
-        with open(chosen.json, "w", encoding="utf-8") as file:
-            json.dump([asdict(result) for result in found], file, indent=2)
-    return 0 if all(result.holds for result in found) else 1
+    outcomes = read(chosen.results)
+    done = {outcome.task for outcome in outcomes}
+    missing = [
+        task
+        for task in tasks(chosen.sizes, chosen.seeds, set(chosen.only))
+        if task not in done and not chosen.table
+    ]
+    if missing:
+        until = time.monotonic() + chosen.for_s
+        outcomes += _run_all(missing, until, chosen.processes, chosen.results)
+    text, whole = table(outcomes)
+    sys.stdout.write(text)
+    return 0 if whole else 1
 
 
-def _table(found: list[Result]) -> str:
-    lines = ["", "| property | N | runs | measured | allowed | unit |", "|---|---|---|---|---|---|"]
-    for result in found:
-        allowed = "" if math.isinf(result.allowed) else f"{result.allowed:g}"
-        mark = "" if result.holds else " **too much**"
-        lines.append(
-            f"| {result.name} | {result.nodes} | {result.runs} |"
-            f" {result.value:g}{mark} | {allowed} | {result.unit} |"
-        )
-    return "\n".join([*lines, ""])
+def _run_all(
+    missing: Sequence[Task], until: float, processes: int | None, path: Path
+) -> list[Outcome]:
+    """Seeds in processes beside each other, each kept as soon as it is done."""
+    found = []
+    with get_context("spawn").Pool(processes, initializer=gc.disable) as pool:
+        for outcome in pool.imap(partial(run, until=until), missing):
+            if outcome is None:
+                continue
+            append(path, outcome)
+            found.append(outcome)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A clock that moves when there is something to do."""
 
-import heapq
 from collections.abc import Callable
+from heapq import heappop, heappush
+from typing import Any
 
 __all__ = ["Clock"]
 
@@ -12,19 +13,19 @@ class Clock:
     def __init__(self) -> None:
         self.now = 0.0
         self.steps = 0
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
+        self._heap: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._count = 0
 
-    def at(self, when: float, call: Callable[[], None]) -> None:
+    def at(self, when: float, call: Callable[..., None], *arguments: Any) -> None:
         """Have something done at a time, or now if that is past."""
-        self._count += 1
-        heapq.heappush(self._heap, (max(when, self.now), self._count, call))
+        self._count = count = self._count + 1
+        heappush(self._heap, (max(when, self.now), count, call, arguments))
 
     def run(self, until: float) -> None:
         """Do everything up to a time, and stop there."""
         heap = self._heap
         while heap and heap[0][0] <= until:
-            self.now, _, call = heapq.heappop(heap)
+            self.now, _, call, arguments = heappop(heap)
             self.steps += 1
-            call()
+            call(*arguments)
         self.now = max(self.now, until)

@@ -65,7 +65,7 @@ class Cluster:
             return
         for host in self.hosts:
             when = self.random.random() * start_within_s
-            self.clock.at(when, lambda host=host: host.start(addresses))  # type: ignore[misc]
+            self.clock.at(when, lambda host=host: host.start(addresses))
 
     def _start_warm(self, addresses: list[Address], vnis: Sequence[int]) -> None:
         """All run, and have known each other for long: what joining costs is not of interest."""

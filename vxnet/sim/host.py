@@ -148,7 +148,11 @@ class Host:
 
     def datagram(self, data: bytes, source: Address) -> None:
         """A datagram is at the socket."""
-        self._soon(lambda: self.node.receive(data, source, self.now), bounded=True)
+        if self.up and not self._paused and not self.slow_s:
+            self.node.receive(data, source, self._clock.now)
+            self.act()
+        else:
+            self._soon(lambda: self.node.receive(data, source, self.now), bounded=True)
 
     def accepted(self, source: Address) -> StreamId | None:
         """A connection is at the socket: the kernel takes it even for a process that sleeps."""
@@ -223,17 +227,19 @@ class Host:
 
     def act(self) -> None:
         """Send what the node wants sent, tell what happened, arm its timer."""
-        self._network.carry(self, self.node.transmits())
-        for event in self.node.events():
+        node = self.node
+        transmits = node.transmits()
+        if transmits:
+            self._network.carry(self, transmits)
+        for event in node.events():
             self.log.append((self.now, event))
             for watcher in self.watchers:
                 watcher(self.now, event)
-        deadline = self.node.deadline()
+        deadline = node.deadline()
         if deadline is None or (self._wake_at is not None and self._wake_at <= deadline):
             return
         self._wake_at = deadline
-        life = self._life
-        self._clock.at(max(deadline, self._busy_until), lambda: self._wake(life, deadline))
+        self._clock.at(max(deadline, self._busy_until), self._wake, self._life, deadline)
 
     def _wake(self, life: int, when: float | None = None) -> None:
         if life != self._life or not self.up or self._paused:

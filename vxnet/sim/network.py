@@ -12,6 +12,9 @@ from vxnet.sim.clock import Clock
 
 __all__ = ["Conditions", "Endpoint", "Network"]
 
+TRACED_BYTES = 65_536
+"""So much is hashed at once, for to begin costs more than a datagram's octets."""
+
 UDP_IP_BYTES = 28
 """Octets of IPv4 and UDP headers, counted with each datagram."""
 
@@ -77,10 +80,12 @@ class Network:
         self._cuts: set[tuple[Address, Address]] = set()
         self._wires: dict[tuple[Address, StreamId], Wire] = {}
         self._trace = hashlib.blake2b(digest_size=16)
+        self._traced = bytearray()  # what is to be hashed next
 
     @property
     def trace(self) -> str:
         """A hash over every datagram sent so far, with its time and its ends."""
+        self._hash()
         return self._trace.hexdigest()
 
     def add(self, host: Endpoint) -> None:
@@ -120,8 +125,8 @@ class Network:
         """Send what a host wants sent."""
         for transmit in transmits:
             match transmit:
-                case Datagram(address, data):
-                    self._datagram(host, address, data)
+                case Datagram():
+                    self._datagram(host, transmit.address, transmit.data)
                 case Connect(stream, address):
                     self._connect(host, stream, address)
                 case StreamBytes(stream, data):
@@ -142,7 +147,10 @@ class Network:
         source = host.address
         self.counters["datagrams"] += 1
         self.octets[source] += len(data) + UDP_IP_BYTES
-        self._trace.update(b"%.9f" % self.clock.now + source.ip + address.ip + data)
+        now = self.clock.now
+        self._traced += b"".join((b"%.9f" % now, source.ip, address.ip, data))
+        if len(self._traced) > TRACED_BYTES:
+            self._hash()
         conditions = self.conditions
         copies = 1
         if conditions.duplicates and self._random.random() < conditions.duplicates:
@@ -155,9 +163,11 @@ class Network:
             if conditions.loss and self._random.random() < conditions.loss:
                 self.counters["lost"] += 1
                 continue
-            self.clock.at(
-                self.clock.now + self._delay(), lambda: self._deliver(source, address, data)
-            )
+            self.clock.at(now + self._delay(), self._deliver, source, address, data)
+
+    def _hash(self) -> None:
+        self._trace.update(self._traced)
+        self._traced.clear()
 
     def _deliver(self, source: Address, address: Address, data: bytes) -> None:
         host = self._hosts.get(address)

@@ -88,7 +88,7 @@ LETTER_MAX = 512
 
 MAGIC = 0xE7
 WIRE_MAJOR = 1
-HEADER = struct.Struct("!BBHIQ6s6s")
+HEADER = struct.Struct("!BBHIQHIHI")  # boot and counter have 48 bits, in two parts each
 
 
 class Header(NamedTuple):
@@ -109,8 +109,10 @@ def encode_header(header: Header) -> bytes:
         header.flags,
         header.key_id,
         header.node_id,
-        header.boot.to_bytes(6, "big"),
-        header.counter.to_bytes(6, "big"),
+        header.boot >> 32,
+        header.boot & 0xFFFFFFFF,
+        header.counter >> 32,
+        header.counter & 0xFFFFFFFF,
     )
 
 
@@ -120,14 +122,12 @@ def decode_header(data: bytes) -> Header:
         raise WireError(
             f"a gossip packet of {len(data)} octets; at least {HEADER_BYTES + TAG_BYTES} are needed"
         )
-    magic, major, flags, key_id, node_id, boot, counter = HEADER.unpack_from(data)
+    magic, major, flags, key_id, node_id, boot, boot_low, counter, low = HEADER.unpack_from(data)
     if magic != MAGIC:
         raise WireError(f"a packet that begins with {magic:#04x} is not gossip")
     if major != WIRE_MAJOR:
         raise WireError(f"gossip of wire version {major}; this host speaks {WIRE_MAJOR}")
-    return Header(
-        flags, key_id, node_id, int.from_bytes(boot, "big"), int.from_bytes(counter, "big")
-    )
+    return Header(flags, key_id, node_id, boot << 32 | boot_low, counter << 32 | low)
 
 
 # ── what travels ──────────────────────────────────────────────────────────────────────────────
