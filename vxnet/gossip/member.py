@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -110,6 +111,14 @@ class Peer:
         self.vtep = Vtep(Ip(alive.vtep), alive.vtep_port)
         self.address = Address(Ip(alive.ip or alive.vtep), alive.port)
 
+    def copy(self, now: float) -> "Peer":
+        """The same member as another node knows it that has asked it nothing yet."""
+        again: Peer = object.__new__(Peer)
+        for name, value in zip(Peer.__slots__, _everything(self), strict=True):
+            setattr(again, name, value)
+        again.since = now
+        return again
+
     @property
     def forwards(self) -> bool:
         """Whether its entries count."""
@@ -151,6 +160,9 @@ class Peer:
             pings=self.pinged,
             pings_lost=self.answers_missed,
         )
+
+
+_everything = attrgetter(*Peer.__slots__)
 
 
 def newer(peer: Peer, epoch: int, inc: int, state: MemberState) -> bool:

@@ -3,7 +3,6 @@ happened out. It reads no clock and opens no socket; the driver in `vxnet.contro
 """
 
 from collections.abc import Iterable
-from functools import partial
 from random import Random
 
 from vxnet.errors import StateError
@@ -34,7 +33,6 @@ from vxnet.gossip.rules import ALL_RULES, Rule
 from vxnet.gossip.scrub import Scrub
 from vxnet.gossip.security import Keyring, Security
 from vxnet.gossip.settings import GossipSettings
-from vxnet.gossip.stream import Stream
 from vxnet.gossip.table import Table
 from vxnet.gossip.transfer import Transfers
 from vxnet.gossip.view import View
@@ -204,19 +202,12 @@ class Node:
         for other in others:
             if other is self:
                 continue
-            self.roster.adopt(other.roster.me.alive(), now)
-            for scope in sorted(other.table.scopes):
-                self._adopt_stream(other.table.own(scope))
+            peer = self.roster.adopt(other.roster.me, now)
+            for scope in other.table.scopes:
+                self.table.adopt(other.table.own(scope))
+            self.view.adopted(peer)
         self._queue.clear()
         self.hub.events.clear()
-
-    def _adopt_stream(self, own: Stream) -> None:
-        head = own.head()
-        stream = self.table.admit(head)
-        rows = own.since(0)
-        if stream is not None:
-            copy = partial(stream.delta, head, 0, own.watermark, True, rows)
-            self.table.apply(stream, rows, copy)
 
     def leave(self, now: float) -> None:
         """Say farewell; go on answering for `leave_s`, then stop."""

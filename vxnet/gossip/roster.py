@@ -144,11 +144,11 @@ class Roster:
             watcher(peer, None, now)
         return peer
 
-    def adopt(self, claim: Alive, now: float) -> Peer:
-        """A member known for certain without having been asked: where a cluster is made whole."""
-        peer = self.peers[NodeId(claim.id)] = Peer(claim, now)
+    def adopt(self, other: Peer, now: float) -> Peer:
+        """Another node, as it knows itself, known for certain: where a cluster is made whole."""
+        peer = self.peers[other.id] = other.copy(now)
         self._remember_names(peer)
-        self.verify(peer, now)
+        self._place(peer)
         return peer
 
     def _make_room(self) -> bool:

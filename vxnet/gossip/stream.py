@@ -90,6 +90,7 @@ class Stream:
         "rows",
         "rules",
         "scope",
+        "shared",
         "swept",
         "tombstones",
         "ver",
@@ -106,6 +107,7 @@ class Stream:
         self.att = att
         self.rules = rules.value
         self.rows: dict[Key, Row] = {}
+        self.shared = False  # whether other copies have the very same `rows`
         self.ordered = True  # whether the rows are in the order of their versions
         self.latest = 0  # the highest version that was ever set
         self.ahead: set[int] | None = None  # versions taken beyond the watermark
@@ -119,6 +121,15 @@ class Stream:
         self.head_count = 0
         self.head_xor = 0
         self.contribution = 0  # what the table added to its roots for this stream
+
+    def replica(self) -> "Stream":
+        """A copy as complete as this one. Both have the same rows until either changes."""
+        again: Stream = object.__new__(Stream)
+        for name, value in zip(Stream.__slots__, _everything(self), strict=True):
+            setattr(again, name, value)
+        again.shared = self.shared = True
+        again.contribution = 0
+        return again
 
     # ── as seen from outside ────────────────────────────────────────────────────────────────
 
@@ -295,6 +306,7 @@ class Stream:
         """Rows with start < version <= watermark, ascending."""
         if not self.ordered:
             self.rows = dict(sorted(self.rows.items(), key=_version))
+            self.shared = False
             self.ordered = True
         found: list[Row] = []
         for row in reversed(self.rows.values()):
@@ -320,6 +332,7 @@ class Stream:
 
     def _put(self, row: Row) -> None:
         key = (row.kind, row.key)
+        self._part()
         old = self.rows.get(key)
         if old is not None:
             self._remove(old)
@@ -334,7 +347,14 @@ class Stream:
             self.count += 1
             self.xor ^= row_hash(row)
 
+    def _part(self) -> None:
+        """Have rows of its own, before they change."""
+        if self.shared:
+            self.rows = dict(self.rows)
+            self.shared = False
+
     def _remove(self, row: Row) -> None:
+        self._part()
         del self.rows[row.kind, row.key]
         if row.body is None:
             self.tombstones -= 1
@@ -349,3 +369,6 @@ class Stream:
             dead = [r for r in self.rows.values() if r.body is None and r.ver <= self.floor]
             for row in dead:
                 self._remove(row)
+
+
+_everything = attrgetter(*Stream.__slots__)

@@ -186,6 +186,14 @@ class Table:
                 watcher(old, stream)
         return stream
 
+    def adopt(self, own: Stream) -> None:
+        """A copy of another node's own stream, as if it had been followed for long."""
+        if own.scope in self._scopes:
+            stream = self._add(own.replica())
+            self.rows += len(stream.rows)
+            if own.contribution and self.counts(stream):
+                self._contribute(stream, own.contribution)
+
     def apply(self, stream: Stream, rows: Sequence[Row], take: Callable[[], list[Change]]) -> bool:
         """Let a stream take rows, within bounds; whether it got further."""
         settings = self._hub.settings
@@ -288,7 +296,9 @@ class Table:
 
     def recount(self, stream: Stream) -> None:
         """A stream, or what is known of its owner, changed: keep the roots true."""
-        contribution = stream.digest() if self.counts(stream) else 0
+        self._contribute(stream, stream.digest() if self.counts(stream) else 0)
+
+    def _contribute(self, stream: Stream, contribution: int) -> None:
         change = contribution ^ stream.contribution
         if change:
             stream.contribution = contribution

@@ -83,6 +83,16 @@ class View:
         """The catalogue's records of one kind."""
         return [record for record in self._records.values() if record.kind is kind]
 
+    def adopted(self, peer: Peer) -> None:
+        """A member is known, with all that it has said, of which nothing was told here yet."""
+        for stream in self._table.of(peer.id):
+            if stream.scope:
+                self.refresh(peer, stream.scope)
+            else:
+                for row in stream.live():
+                    if row.kind in RECORDS:
+                        self._catalogue(peer.id, row)
+
     # ── rows ────────────────────────────────────────────────────────────────────────────────
 
     def _rows_changed(self, stream: Stream, changes: Sequence[Change]) -> None:
