@@ -4,6 +4,8 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from random import Random
 
+from msgspec import Struct
+
 from vxnet.gossip.events import Alarm, AlarmKind, AlarmOver, Event
 from vxnet.gossip.member import Address
 from vxnet.gossip.settings import GossipSettings
@@ -17,8 +19,7 @@ ALARMS_KEPT = 256
 REFUSALS_KEPT = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Datagram:
+class Datagram(Struct, frozen=True, gc=False):
     """Send this over UDP."""
 
     address: Address

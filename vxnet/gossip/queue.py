@@ -30,6 +30,8 @@ OVERHEAD = 64
 
 _NEWEST_FIRST = attrgetter("rank", "sent")
 
+_DUE = attrgetter("due")
+
 Name = tuple[object, ...]
 
 
@@ -185,7 +187,7 @@ class Queue:
         for scope, due in by_scope.items():
             self._flush_scope(scope, due, now)
         if self._news:
-            self._arm(min(news.due for news in self._news.values()))
+            self._arm(min(map(_DUE, self._news.values())))
 
     def _flush_scope(self, scope: int, due: list[News], now: float) -> None:
         settings = self._hub.settings
@@ -194,7 +196,7 @@ class Queue:
             due.sort(key=_NEWEST_FIRST)
         peers = pool.draw(self._hub.random, settings.fanout) if pool else []
         enough = self.enough()
-        told = [news for news in due if self._still_true(news)]
+        told = [news for news in due if news.row is None or self._still_true(news)]
         for messages, items in self._packets(told):
             size = sum(map(len, messages))
             if peers and not self._budget.take(now, size * len(peers)):

@@ -139,6 +139,10 @@ class Security:
         self._counter = 0
         self._ciphers: OrderedDict[CipherName, Cipher] = OrderedDict()
         self._windows: OrderedDict[tuple[int, int], Window] = OrderedDict()
+        if keyring is not None:
+            # What it takes to load the ciphers is taken now, and not from the first packet.
+            name = (0 if aes else CHACHA, keyring.primary, node_id, boot)
+            self._keep(name, self._derive(*name))
 
     def seal(self, body: bytes, kid: bytes | None = None) -> bytes:
         """A packet around a body; `kid` names another key than the primary one."""

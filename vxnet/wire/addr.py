@@ -79,6 +79,8 @@ def parse_ip(text: str) -> Ip:
 
 def format_ip(ip: bytes) -> str:
     """The address as people write it. Raises WireError unless it is 4 or 16 octets."""
+    if len(ip) == 4:
+        return f"{ip[0]}.{ip[1]}.{ip[2]}.{ip[3]}"
     try:
         return str(ipaddress.ip_address(ip))
     except ValueError:
