@@ -42,7 +42,7 @@ class Host:
 
     def knows(self, other: "Host") -> Peer:
         """It holds another alive, with the networks that one has now."""
-        peer = self.roster.adopt(other.me.alive(), 0.0)
+        peer = self.roster.adopt(Peer(other.me.alive(), 0.0), 0.0)
         for scope in other.table.scopes:
             if scope:
                 self.roster.attached(peer, scope - 1, other.table.own(scope).att)
@@ -436,6 +436,6 @@ def test_an_unknown_members_stream_does_not_count() -> None:
     host = Host()
     assert not host.table.counts(Stream(77, EPOCH, 0, 1))
     claim = Alive(77, EPOCH, 0, "n", b"\x0a\0\0\1", 4789, 7947)
-    host.roster.adopt(claim, 0.0)
+    host.roster.adopt(Peer(claim, 0.0), 0.0)
     assert host.table.counts(Stream(77, EPOCH, 0, 1))
     assert not host.table.counts(Stream(77, EPOCH - 1, 0, 1))

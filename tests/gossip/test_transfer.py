@@ -369,6 +369,18 @@ def test_who_does_not_answer_a_fetch_is_given_up(stage: Stage) -> None:
     assert not stage.node._transfers._connections
 
 
+def test_a_fetch_that_hangs_since_a_split_gives_way_to_the_next(stage: Stage) -> None:
+    owner = offer(stage)
+    stuck, _ = fetching(stage, owner, blue(owner))
+    stage.wait(QUIET.stream_stall_s - 0.1)
+    owner.say(More([blue(owner)]))
+    assert stuck not in stage.closed
+    stage.wait(0.2)
+    again, _ = fetching(stage, owner, blue(owner))
+    assert stuck in stage.closed
+    assert again not in stage.closed
+
+
 def test_octets_for_a_connection_that_is_over_are_nothing(stage: Stage) -> None:
     member = stage.actor()
     for call in (

@@ -37,8 +37,13 @@ def test_an_update_reaches_everybody_within_a_gossip_interval_a_doubling(
 
 @pytest.mark.parametrize("size", [3, 4, 6])
 def test_after_any_storm_all_replicas_are_equal_and_nothing_came_back(size: int) -> None:
-    storms = over_seeds(partial(weather, size), range(24 // size))
+    storms = over_seeds(partial(weather, size), range(96 // size))
     assert [storm.faults for storm in storms if storm.faults] == []
+
+
+@pytest.mark.parametrize(("size", "seed"), [(4, 77)])
+def test_storms_that_once_left_faults_behind_leave_none(size: int, seed: int) -> None:
+    assert weather(size, seed).faults == []
 
 
 @pytest.mark.parametrize("size", SIZES)

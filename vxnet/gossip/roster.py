@@ -2,17 +2,14 @@
 
 import bisect
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
 
 from vxnet.gossip.events import AlarmKind, MemberChanged, MemberState, NodeId
+from vxnet.gossip.holders import Holders
 from vxnet.gossip.hub import Hub
 from vxnet.gossip.limit import Bucket
 from vxnet.gossip.member import FORWARDING, NOTHING, Address, Identity, Peer, newer
 from vxnet.gossip.pool import Pool
 from vxnet.wire.gossip import Alive, Dead, Left, Suspect
-
-if TYPE_CHECKING:
-    from vxnet.wire.addr import Vtep
 
 __all__ = ["Roster"]
 
@@ -46,9 +43,9 @@ class Roster:
         self.unverified: dict[NodeId, Peer] = {}
         self.by_vni: dict[int, Pool[Peer]] = {}  # the live ones that have a network
         self._ring: list[int] = []  # ids of the live, sorted
-        self._names: dict[str, tuple[Peer, ...]] = {}
-        self._vteps: dict[Vtep, tuple[Peer, ...]] = {}
-        self._addresses: dict[Address, tuple[Peer, ...]] = {}
+        self._names = Holders()
+        self._vteps = Holders()
+        self._addresses = Holders()
         self._epoch_at_start = (identity.epoch, now)
         self._admissions = Bucket(
             hub.settings.new_members_per_s, hub.settings.new_members_burst, now
@@ -73,20 +70,15 @@ class Roster:
 
     def at(self, address: Address) -> Peer | None:
         """The member whose gossip is at this address: of several, who is there, and came last."""
-        holders = self._addresses.get(address)
-        if holders is None:
-            return None
-        if len(holders) == 1:
-            return holders[0]
-        return max(holders, key=lambda peer: (peer.forwards, peer.epoch))
+        return self._addresses.latest(address)
 
     def all_at(self, address: Address) -> tuple[Peer, ...]:
         """All members that say their gossip is at this address."""
-        return self._addresses.get(address, ())
+        return self._addresses.of(address)
 
     def named(self, name: str) -> list[Peer]:
         """The live members that go by a name, this node included."""
-        found = [peer for peer in self._names.get(name, ()) if peer.live]
+        found = [peer for peer in self._names.of(name) if peer.live]
         return [self.me, *found] if name == self.me.name else found
 
     def successor(self) -> Peer | None:
@@ -147,6 +139,7 @@ class Roster:
     def adopt(self, other: Peer, now: float) -> Peer:
         """Another node, as it knows itself, known for certain: where a cluster is made whole."""
         peer = self.peers[other.id] = other.copy(now)
+        peer.verified = True
         self._remember_names(peer)
         self._place(peer)
         return peer
@@ -267,27 +260,17 @@ class Roster:
             del self._ring[at]
 
     def _remember_names(self, peer: Peer) -> None:
-        for index, thing in self._things(peer):
-            index[thing] = (*index.get(thing, ()), peer)
+        self._names.add(peer.name, peer)
+        self._vteps.add(peer.vtep, peer)
+        self._addresses.add(peer.address, peer)
 
     def _forget_names(self, peer: Peer) -> None:
-        for index, thing in self._things(peer):
-            others = tuple(other for other in index[thing] if other is not peer)
-            if others:
-                index[thing] = others
-            else:
-                del index[thing]
-
-    def _things(self, peer: Peer) -> tuple[tuple[dict[Any, tuple[Peer, ...]], object], ...]:
-        """What only one member should have, and where its holders are listed."""
-        return (
-            (self._names, peer.name),
-            (self._vteps, peer.vtep),
-            (self._addresses, peer.address),
-        )
+        self._names.discard(peer.name, peer)
+        self._vteps.discard(peer.vtep, peer)
+        self._addresses.discard(peer.address, peer)
 
     def _check_clashes(self, peer: Peer) -> None:
-        for other in (self.me, *self._names[peer.name]):
+        for other in (self.me, *self._names.of(peer.name)):
             if _clash(other, peer) and other.name == peer.name:
                 self._hub.alarm(
                     AlarmKind.DUPLICATE_NAME,
@@ -295,7 +278,7 @@ class Roster:
                     f"two members are called {peer.name}: one at {other.address}, one at"
                     f" {peer.address}; rename one",
                 )
-        for other in (self.me, *self._vteps[peer.vtep]):
+        for other in (self.me, *self._vteps.of(peer.vtep)):
             if _clash(other, peer) and other.vtep == peer.vtep:
                 self._hub.alarm(
                     AlarmKind.DUPLICATE_ADDRESS,

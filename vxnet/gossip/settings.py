@@ -77,6 +77,7 @@ class GossipSettings:
     streams_max: int = 16
     stream_header_s: float = 10.0
     stream_idle_s: float = 30.0
+    stream_stall_s: float = 4.0  # a silent fetch gives way to another after this
     sender_packets_per_s: float = 500.0
     sender_bytes_per_s: float = 256_000.0
     sender_relays_per_s: float = 20.0  # members it has us ask

@@ -52,7 +52,6 @@ class Table:
         self._rules = rules
         self._r1 = Rule.R1 in rules
         self._scopes: dict[int, Scope] = {}
-        self._by_owner: dict[int, dict[int, Stream]] = {}
         self._attachments: dict[int, int] = {}  # how often each of our scopes was taken up
         self.rows = 0
         self.changed: list[Watcher] = []
@@ -73,7 +72,7 @@ class Table:
     def want(self, scope: int) -> Stream:
         """Hold a scope from now on; the node's own stream in it, new and empty."""
         if scope in self._scopes:
-            return self._by_owner[self._roster.me.id][scope]
+            return self.own(scope)
         self._scopes[scope] = Scope()
         att = self._attachments[scope] = self._attachments.get(scope, 0) + 1
         me = self._roster.me
@@ -101,7 +100,7 @@ class Table:
     def own(self, scope: int) -> Stream:
         """This node's stream in a scope. Raises StateError for a network it does not have."""
         try:
-            return self._by_owner[self._roster.me.id][scope]
+            return self._scopes[scope].streams[self._roster.me.id]
         except KeyError:
             raise StateError(f"this host has no network with VNI {scope - 1}") from None
 
@@ -131,7 +130,7 @@ class Table:
     def restart(self, epoch: int) -> list[Stream]:
         """Publish all of our rows again under a higher epoch; the streams as they are now."""
         fresh = []
-        for stream in list(self._by_owner[self._roster.me.id].values()):
+        for stream in self.of(self._roster.me.id):
             again = Stream(stream.owner, epoch, stream.scope, stream.att, self._rules)
             for row in stream.live():
                 again.publish(row.kind, row.key, row.body)
@@ -144,17 +143,17 @@ class Table:
     # ── everybody's ─────────────────────────────────────────────────────────────────────────
 
     def __iter__(self) -> Iterator[Stream]:
-        for streams in self._by_owner.values():
-            yield from streams.values()
+        for held in self._scopes.values():
+            yield from held.streams.values()
 
     def get(self, owner: int, scope: int) -> Stream | None:
         """A stream, if it is held."""
-        streams = self._by_owner.get(owner)
-        return streams.get(scope) if streams else None
+        held = self._scopes.get(scope)
+        return held.streams.get(owner) if held is not None else None
 
     def of(self, owner: int) -> list[Stream]:
         """All streams of an owner."""
-        return list(self._by_owner.get(owner, {}).values())
+        return [held.streams[owner] for held in self._scopes.values() if owner in held.streams]
 
     def admit(self, head: Head) -> Stream | None:
         """The stream that a message is about, made if need be; None where it is to be ignored.
@@ -255,11 +254,7 @@ class Table:
         """Forget a stream; quietly where another takes its place at once."""
         self._count_out(stream)
         self.rows -= len(stream.rows)
-        streams = self._by_owner[stream.owner]
-        del streams[stream.scope]
-        if not streams:
-            del self._by_owner[stream.owner]
-        self._scopes[stream.scope].streams.pop(stream.owner, None)
+        del self._scopes[stream.scope].streams[stream.owner]
         if not quietly:
             for watcher in self.replaced:
                 watcher(stream, None)
@@ -267,7 +262,6 @@ class Table:
     def _add(self, stream: Stream, replacing: Stream | None = None) -> Stream:
         if replacing is not None:
             self.drop(replacing, quietly=True)
-        self._by_owner.setdefault(stream.owner, {})[stream.scope] = stream
         self._scopes[stream.scope].streams[stream.owner] = stream
         return stream
 
@@ -308,7 +302,7 @@ class Table:
 
     def recount_owner(self, owner: int) -> None:
         """The same for all streams of an owner."""
-        for stream in self._by_owner.get(owner, {}).values():
+        for stream in self.of(owner):
             self.recount(stream)
 
     def _count_out(self, stream: Stream) -> None:

@@ -53,6 +53,7 @@ class Connection:
         "buffer",
         "counter",
         "dialled_seq",
+        "heard",
         "inbound",
         "items",
         "join",
@@ -70,6 +71,7 @@ class Connection:
         self.inbound = inbound
         self.buffer = bytearray()
         self.counter = -1
+        self.heard = 0.0  # when it last went on: it was dialled, opened, or something came
         self.peer: Peer | None = None
         self.peer_id = 0
         self.timer: Timer | None = None
@@ -123,6 +125,7 @@ class Transfers:
 
     def fetch(self, peer: Peer, items: Sequence[Item], now: float, *, join: bool = False) -> None:
         """Get what came after these, and with `join` all there is; one fetch a member at a time."""
+        self._give_up_stalled(now)
         fetching = [c for c in self._connections.values() if not c.inbound and c.token]
         if any(c.peer is peer for c in fetching) or any(w[0] is peer for w in self._waiting):
             return
@@ -145,10 +148,20 @@ class Transfers:
         ]
         self._hub.counters["fetches"] += 1
 
+    def _give_up_stalled(self, now: float) -> None:
+        """A connection may never notice that packets pass again: those that are silent end now."""
+        patience_s = self._hub.settings.stream_stall_s
+        for stream, connection in list(self._connections.items()):
+            asks = not connection.inbound and connection.token
+            if asks and now - connection.heard > patience_s:
+                self._hub.counters["fetches_stalled"] += 1
+                self.closed(stream, now, hang_up=True)
+
     def _open(self, peer: Peer, now: float, limit_s: float) -> tuple[StreamId, Connection]:
         stream, connection = self._new(inbound=False)
         connection.peer = peer
         connection.peer_id = peer.id
+        connection.heard = now
         self._expect(stream, connection, now, limit_s)
         self._hub.transmits.append(Connect(stream, peer.address))
         return stream, connection
@@ -157,6 +170,7 @@ class Transfers:
         """A connection of ours is open: say what we want."""
         connection = self._connections.get(stream)
         if connection is not None:
+            connection.heard = now
             for message in connection.request:
                 self._say(stream, [message])
 
@@ -261,8 +275,8 @@ class Transfers:
             return
         if header.node_id != connection.peer_id:
             raise WireError("another member answers than was asked")
-        limit = self._hub.settings.stream_idle_s
-        self._expect(stream, connection, now, limit)
+        connection.heard = now
+        self._expect(stream, connection, now, self._hub.settings.stream_idle_s)
         for message in messages:
             self._answered(stream, connection, message, now)
 
