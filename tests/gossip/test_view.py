@@ -65,6 +65,17 @@ def test_an_entry_says_where_its_owner_is_or_for_whom_it_speaks(stage: Stage) ->
     assert two.vtep == Vtep(parse_ip("2001:db8::1"), 4790)
 
 
+def test_rows_of_a_life_that_is_not_known_yet_wait_for_it(stage: Stage) -> None:
+    owner = stage.actor()
+    owner.attach()
+    owner.streams[8].epoch += 1
+    owner.announce(mac(1))
+    assert stage.entries() == {}
+    owner.epoch += 1
+    owner.say(owner.alive())
+    assert set(stage.entries()) == {mac(1)}
+
+
 def test_rows_of_a_network_whose_attachment_is_not_known_yet_wait_for_it(stage: Stage) -> None:
     owner = stage.actor()
     owner.attach()

@@ -41,7 +41,7 @@ def test_after_any_storm_all_replicas_are_equal_and_nothing_came_back(size: int)
     assert [storm.faults for storm in storms if storm.faults] == []
 
 
-@pytest.mark.parametrize(("size", "seed"), [(4, 77)])
+@pytest.mark.parametrize(("size", "seed"), [(4, 77), (6, 2)])
 def test_storms_that_once_left_faults_behind_leave_none(size: int, seed: int) -> None:
     assert weather(size, seed).faults == []
 

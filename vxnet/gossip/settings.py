@@ -31,7 +31,7 @@ class GossipSettings:
     relay_delay_max_s: float = 0.025
     gossip_interval_s: float = 0.2
     fanout: int = 3
-    sends_base: int = 10
+    sends_base: int = 14
     sends_factor: float = 4.0  # times log10(N + 1), on top of the base
     quick_rounds: int = 2  # how often news is told before it waits for the interval
     budget_bytes_per_s: float = 64_000.0

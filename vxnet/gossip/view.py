@@ -225,8 +225,12 @@ class View:
         att = peer.attached.get(scope - 1)
         if att is None:
             return False
+        if (owner, scope) in self._stale:
+            return True
+        # Rows of a life that the owner is not known to have yet: those it is known to have may
+        # still come, and what was shown would go back.
         stream = self._table.get(owner, scope)
-        return (owner, scope) in self._stale or (stream is not None and stream.att == att)
+        return stream is not None and stream.life == (peer.epoch, att)
 
     def _flood_target(self, peer: Peer, vni: int) -> None:
         if peer is self._roster.me:
