@@ -75,10 +75,10 @@ class Watch:
                 # a network given up and taken up again is begun anew
                 taken_up = host.node.table.own(stream.scope).att
                 name = (host.name, host.identity.epoch, taken_up, stream.owner, stream.scope)
-                if not stream.contribution:
-                    continue  # of a life or attachment that is not the owner's: nobody sees it
                 if self._epochs.get(name, 0) > stream.epoch:
                     self.regressions.append(f"{host.name} went back to a former life of a member")
+                if not stream.contribution:
+                    continue  # of a life or attachment that is not the owner's: nobody sees it
                 self._epochs[name] = stream.epoch
                 for row in stream.live():
                     key = (*name, stream.life, row.key)
