@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from lab.container import Container
-from lab.debian import ROOT
-from lab.package import wheel
 from tests.helpers.pulse import Pulse
 from tests.helpers.streams import Place, Streams
+from tests.lab.container import Container
+from tests.lab.debian import ROOT
+from tests.lab.package import wheel
 from vxnet.demo.bed import Bed
 
 # The first time, Debian has to be made.

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from lab.command import run
-from lab.debian import ROOT
-from lab.disk import disk, pack
-from lab.guest import Guest
-from lab.package import wheel
 from tests.helpers.clusters import SUBNETS, cluster_on, vxnet
+from tests.lab.command import run
+from tests.lab.debian import ROOT
+from tests.lab.disk import disk, pack
+from tests.lab.guest import Guest
+from tests.lab.package import wheel
 from vxnet.demo.cluster import wait_for
 from vxnet.demo.station import Station
 from vxnet.demo.traffic import ping

@@ -11,7 +11,7 @@ import pytest
 
 from tests.repo.tree import ROOT, modules, parsed
 
-OURS = {"benchmarks", "docs", "lab", "tests", "vxnet"}
+OURS = {"benchmarks", "docs", "tests", "vxnet"}
 IMPORTED_AS = {
     "asyncio-dgram": "asyncio_dgram",
     "dnspython": "dns",
@@ -61,7 +61,6 @@ def imported(paths: Iterable[Path]) -> set[str]:
             ["bench"],
         ),  # `vxnet sim --plot` draws where matplotlib is, and says so where not
         (["benchmarks"], ["bench"]),
-        (["lab"], []),
         (["tests", "docs"], ["test", "bench"]),
     ],
 )

@@ -19,7 +19,7 @@ def name_of(path: Path) -> str:
 def test_every_module_is_short_enough_to_be_one_noun() -> None:
     lengths = {
         name_of(path): path.read_text(encoding="utf-8").count("\n")
-        for path in modules("vxnet", "tests", "benchmarks", "docs", "lab")
+        for path in modules("vxnet", "tests", "benchmarks", "docs")
     }
     assert not {name: lines for name, lines in lengths.items() if lines > LONGEST_MODULE_LINES}
 
@@ -27,7 +27,7 @@ def test_every_module_is_short_enough_to_be_one_noun() -> None:
 def test_every_module_says_in_a_sentence_what_it_is() -> None:
     sentences = {
         name_of(path): (ast.get_docstring(parsed(path)) or "").partition("\n\n")[0]
-        for path in modules("vxnet", "benchmarks", "docs", "lab")
+        for path in modules("vxnet", "benchmarks", "docs")
     }
     assert not [name for name, sentence in sentences.items() if not sentence.endswith((".", ":"))]
 

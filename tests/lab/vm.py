@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from lab.command import LabError
-from lab.disk import boot_files, disk
-from lab.qemu import POLL_S, Qemu
+from tests.lab.command import LabError
+from tests.lab.disk import boot_files, disk
+from tests.lab.qemu import POLL_S, Qemu
 
 __all__ = ["Done", "Vm"]
 

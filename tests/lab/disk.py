@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from lab.cache import made_once
-from lab.command import run
-from lab.debian import MODULES, kernel, tree
+from tests.lab.cache import made_once
+from tests.lab.command import run
+from tests.lab.debian import MODULES, kernel, tree
 
 __all__ = ["VIRTIO", "boot_files", "disk", "first_system", "pack"]
 

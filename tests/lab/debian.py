@@ -5,12 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
-from lab.cache import made_once
-from lab.command import LabError, run
+from tests.lab.cache import made_once
+from tests.lab.command import LabError, run
 
 __all__ = ["MODULES", "ROOT", "kernel", "tree", "wheels"]
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = Path(__file__).resolve().parents[2]
 SUITE: Final = "bookworm"
 PYTHON: Final = "3.11"
 PACKAGES: Final = (

@@ -17,13 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from lab.command import LabError, run
-from lab.debian import ROOT
-from lab.disk import boot_files, disk, pack
-from lab.package import wheel
-from lab.qemu import accelerator
-from lab.segment import Segment
-from lab.vm import Vm
+from tests.lab.command import LabError, run
+from tests.lab.debian import ROOT
+from tests.lab.disk import boot_files, disk, pack
+from tests.lab.package import wheel
+from tests.lab.qemu import accelerator
+from tests.lab.segment import Segment
+from tests.lab.vm import Vm
 from vxnet.errors import VxnetError
 
 __all__ = ["main"]

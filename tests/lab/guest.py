@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from lab.disk import VIRTIO, first_system
-from lab.qemu import Qemu
+from tests.lab.disk import VIRTIO, first_system
+from tests.lab.qemu import Qemu
 
 __all__ = ["Guest"]
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from lab.command import run
+from tests.lab.command import run
 
 __all__ = ["made_once"]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from lab.command import DIES_WITH_US, LabError
-from lab.disk import boot_files
+from tests.lab.command import DIES_WITH_US, LabError
+from tests.lab.disk import boot_files
 
 __all__ = ["BARE", "Qemu", "accelerator"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from lab.command import DIES_WITH_US, LabError
-from lab.debian import tree
+from tests.lab.command import DIES_WITH_US, LabError
+from tests.lab.debian import tree
 
 __all__ = ["Container"]
 

@@ -3,9 +3,9 @@
 import hashlib
 from pathlib import Path
 
-from lab.cache import made_once
-from lab.command import run
-from lab.debian import ROOT
+from tests.lab.cache import made_once
+from tests.lab.command import run
+from tests.lab.debian import ROOT
 
 __all__ = ["wheel"]
 
