@@ -252,20 +252,25 @@ def _settle(device: str, path: str, interface: Interface) -> None:
         socket.link("set", index=index, ifname=interface.name)
         for address in interface.addresses:
             add_address(socket, index, address)
-        _announce_itself(interface.name)
-        socket.link("set", index=index, state="up")
+        with _announced(interface.name):
+            socket.link("set", index=index, state="up")
         _add_default_routes(socket, index, interface)
 
 
-def _announce_itself(name: str) -> None:
-    """Have the kernel tell all neighbours of the addresses, when the device comes up.
+@contextmanager
+def _announced(name: str) -> Iterator[None]:
+    """Have the kernel tell all neighbours of the addresses of a device that comes up meanwhile.
 
-    Whoever knew another station by one of them would go on asking that for half a minute.
+    Whoever knew another station by one of them would go on asking that for half a minute. Only
+    meanwhile: the link-local address, which comes a second later, is the sandbox's own affair.
     """
-    for setting in ANNOUNCES:
-        # Best effort: a sandbox may be without IPv6, and in a container settings may be read-only.
-        with suppress(OSError):
-            Path("/proc/sys/net", setting.format(name)).write_text("1", encoding="ascii")
+    for value in ("1", "0"):
+        for setting in ANNOUNCES:
+            # Best effort: a sandbox may be without IPv6, a container's settings read-only.
+            with suppress(OSError):
+                Path("/proc/sys/net", setting.format(name)).write_text(value, encoding="ascii")
+        if value == "1":
+            yield
 
 
 def _restore(path: str, interface: Interface) -> list[str]:
