@@ -90,6 +90,12 @@ async def test_a_daemon_that_comes_soon_gets_the_call(scene: Scene) -> None:
     assert await calling == (400, "no such network")
 
 
+async def test_a_daemon_that_has_just_come_gets_the_call_at_once(scene: Scene) -> None:
+    assert await scene.call("NetworkDriver.Join") == (503, NOBODY)
+    await scene.begin()
+    assert await scene.call("NetworkDriver.Join") == (400, "no such network")
+
+
 async def test_what_a_daemon_died_of_the_next_one_is_asked(scene: Scene) -> None:
     heard = asyncio.Event()
     open_ones: list[asyncio.StreamWriter] = []

@@ -54,6 +54,8 @@ class DockerHost(Daemon):
         with (self.home / "porter.log").open("ab") as log:
             command = self._inside([*PORTER, BEHIND, "/run/docker/plugins/vxnet.sock"])
             self._porter = self.host.popen(command, stdout=log, stderr=log)
+        socket = self.home / "run/plugins/vxnet.sock"
+        wait_for(socket.exists, 30.0, f"the porter of {self.host.label} is there")
 
     def start(self) -> None:
         with self.log.open("ab") as log:

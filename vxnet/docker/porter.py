@@ -87,15 +87,18 @@ class Porter:
     async def _answer(self, session: aiohttp.ClientSession, path: str, body: bytes) -> web.Response:
         try:
             async with asyncio.timeout(ANSWERS_WITHIN_S):
-                while await self._is_there():
+                while True:
+                    there = await self._is_there()
                     try:
+                        # Where it is not, too: one that has just come is seen a moment later.
                         return await _ask(session, path, body)
                     except (aiohttp.ClientError, OSError):
+                        if not there:
+                            return refuse(NOBODY, 503)
                         # Every call may come twice: what a daemon died of, the next one is asked.
                         await asyncio.sleep(RETRY_S)
         except TimeoutError:
             return refuse(f"vxnet has not answered for {ANSWERS_WITHIN_S:.0f} s; see its log", 503)
-        return refuse(NOBODY, 503)
 
     async def _is_there(self) -> bool:
         """Whether there is a daemon, or one comes while it is worth waiting."""
