@@ -70,6 +70,9 @@ fn refused(error: std::io::Error) -> PyErr {
     PyOSError::new_err((error.raw_os_error().unwrap_or(0), error.to_string()))
 }
 
+/// A VTEP's number, whether it is learned from, whether inner checksums may be left to it.
+type PeerRow = (u32, bool, bool);
+
 /// The threads that carry frames, and what they know.
 #[pyclass]
 struct Engine {
@@ -274,7 +277,7 @@ impl Engine {
 
     /// Replace the peers of networks, each with whether it is learned from and whether inner
     /// checksums may be left to it; unknown networks are ignored.
-    fn set_peers(&self, peers: Vec<(u32, Vec<(u32, bool, bool)>)>) -> PyResult<()> {
+    fn set_peers(&self, peers: Vec<(u32, Vec<PeerRow>)>) -> PyResult<()> {
         self.change(|model| {
             for (vni, peers) in peers {
                 let Some(before) = model.segments.get(&vni) else { continue };
