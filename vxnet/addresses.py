@@ -76,11 +76,11 @@ class Addresses:
                 for number in numbers or [None]:
                     got = await self._one(network, prefix, pool, number, holder)
                     found.append(_interface(prefix, got))
+            for prefix, _ in self._pools.open(network):
+                await self._pools.settle((network.id, prefix))
         except BaseException:
             await self.release(network.id, tuple(found))
             raise
-        for prefix, _ in self._pools.open(network):
-            await self._pools.settle((network.id, prefix))
         return tuple(found)
 
     async def lease(
@@ -112,8 +112,13 @@ class Addresses:
                 if not numbers:
                     raise
             else:
-                await self._pools.settle((network.id, prefix))
-                return _interface(prefix, got)
+                found = _interface(prefix, got)
+                try:
+                    await self._pools.settle((network.id, prefix))
+                except BaseException:
+                    await self.release(network.id, (found,))
+                    raise
+                return found
 
     async def resume(self, network: Network, endpoint: Endpoint) -> None:
         """Hold again what an endpoint had before a restart."""
@@ -125,13 +130,16 @@ class Addresses:
             await self._pools.settle((network.id, prefix))
 
     async def release(self, network: NetworkId, addresses: tuple[IpInterface, ...]) -> None:
-        """Nobody here has these any more."""
+        """Nobody here has these any more, though the disk refuses to note it."""
+        touched = []
         for pool_id, pool in list(self._pools):
             mine = [a for a in addresses if pool_id[0] == network and a.network == pool_id[1]]
             for address in mine:
                 pool.release(number_of(pool_id[1], address.ip), self._now_ms())
             if mine:
-                await self._pools.settle(pool_id)
+                touched.append(pool_id)
+        for pool_id in touched:
+            await self._pools.settle(pool_id)
 
     async def forget(self, network: NetworkId) -> None:
         """The network is gone."""

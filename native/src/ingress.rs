@@ -116,6 +116,8 @@ impl Ingress {
                 if let Some(remote) = route.remote {
                     let _ = cut::complete_checksum(&mut octets[frame.clone()], &remote.vnet());
                 }
+                // Before the switch can say what became of it.
+                route.source.receive(std::mem::take(&mut route.received));
                 if context.punts.push(route.origin, &vnet::PLAIN, &octets[frame.clone()]) {
                     context.io.punts.add(1);
                 } else {

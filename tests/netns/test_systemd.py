@@ -202,7 +202,11 @@ def test_a_virtual_machines_tap_is_kept_from_the_host_and_put_right(pair: Pair) 
 def test_the_resolver_of_a_network_answers(pair: Pair) -> None:
     one, other = pair
     other.run("ip", "netns", "add", "web")
-    other.run("vxnet", "attach", "blue", "--netns", "web", "--name", "web", "--ip", "10.9.0.20")
+    attach = ("vxnet", "attach", "blue", "--netns", "web", "--name", "web", "--ip", "10.9.0.20")
+    # The address may be the other host's to give, which has just been restarted.
+    other.wait_for(
+        lambda: other.run(*attach, check=False).returncode == 0, SOON_S, "the address is to be had"
+    )
     directory = one.path("/etc/netns/box")
     directory.mkdir(parents=True)
     (directory / "resolv.conf").write_text("nameserver 10.9.0.254\n")

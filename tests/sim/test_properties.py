@@ -55,7 +55,7 @@ def test_starved_members_kill_nobody_who_is_well_and_lifeguard_is_why() -> None:
     with_it = over_seeds(partial(false_deaths, 30, for_s=40.0), range(2))
     without = over_seeds(partial(false_deaths, 30, for_s=40.0, lifeguard=False), range(2))
     assert with_it == [0, 0]
-    assert sum(without) >= 10
+    assert sum(without) >= 5
 
 
 @pytest.mark.parametrize("size", SIZES)
