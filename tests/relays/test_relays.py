@@ -274,3 +274,25 @@ async def test_a_clients_datagrams_go_to_one_member_and_come_back_from_where_it_
         for client in clients:
             client.close()
     assert bound.used == 0
+
+
+async def test_a_members_datagrams_are_heard_again_after_it_was_away() -> None:
+    at = free_port(socket.SOCK_DGRAM)
+    target = Target(b"m", HERE, at)
+    port, bound = free_port(socket.SOCK_DGRAM), Bound(most=2)
+    relay = DatagramRelay(port, lambda _held, _tried: target, make_socket, bound)
+    await relay.open()
+    loop = asyncio.get_running_loop()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.setblocking(False)
+        client.connect(("127.0.0.1", port))
+        for _ in range(5):
+            client.send(b"nobody")  # the kernel says so by ICMP
+            await asyncio.sleep(0.02)
+        echo, _ = await loop.create_datagram_endpoint(lambda: Echo(7), ("127.0.0.1", at))
+        try:
+            client.send(b"back")
+            assert await asyncio.wait_for(loop.sock_recv(client, 100), 20.0) == b"7back"
+        finally:
+            echo.close()
+            relay.stop()

@@ -155,13 +155,16 @@ class Upstream:
         return opened
 
     def _receive(self, via: socket.socket) -> None:
-        for _ in range(BATCH):
+        for number in range(BATCH):
             try:
                 packet = via.recv(PACKET_BYTES_MAX)
             except BlockingIOError:
+                if number == 0:  # an error, which a question sent meanwhile was told
+                    self._listen_again(via)
                 return
             except OSError:  # what ICMP told of an earlier question
                 self._counters["dns_upstream_errors"] += 1
+                self._listen_again(via)
                 return
             try:
                 waiting = self._pending.hear(packet)
@@ -170,6 +173,12 @@ class Upstream:
                 self._counters[error.fault] += 1
             else:
                 self._pending.settle(waiting, packet)
+
+    def _listen_again(self, via: socket.socket) -> None:
+        """After an error libuv watches a socket no longer, and uvloop does not say so."""
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(via)
+        loop.add_reader(via, self._receive, via)
 
     def _keep(self, question: bytes, packet: bytes) -> None:
         self._cache.put(question[2:], packet, time.monotonic())

@@ -136,10 +136,15 @@ class DatagramRelay:
     def _answer(self, session: _Session) -> None:
         assert session.way is not None
         session.seen = asyncio.get_running_loop().time()
-        for _ in range(BATCH):
+        for number in range(BATCH):
             try:
                 data = session.way.recv(DATAGRAM_MAX)
-            except OSError:
+            except OSError as error:
+                if number == 0 or not isinstance(error, BlockingIOError):
+                    # After an error (a member's ICMP) libuv watches a socket no longer.
+                    loop = asyncio.get_running_loop()
+                    loop.remove_reader(session.way)
+                    loop.add_reader(session.way, self._answer, session)
                 return
             # From the address that was asked, where the host has several.
             control = [(socket.IPPROTO_IPV6, _PKTINFO, session.here[:16] + bytes(4))]
