@@ -245,10 +245,14 @@ class Stage:
 
     async def counted(self, where: Callable[[Stats], Counters], frames: int) -> Counters:
         """Wait until so many frames have entered somewhere and ended; what became of them."""
-        await self.until(
-            lambda: never_lost(where(self.stats)) and where(self.stats).received >= frames
-        )
         counters = where(self.stats)
+
+        def all_ended() -> bool:
+            nonlocal counters
+            counters = where(self.stats)  # once: between two looks a frame may come
+            return never_lost(counters) and counters.received >= frames
+
+        await self.until(all_ended)
         assert counters.received == frames
         return counters
 
