@@ -1,7 +1,6 @@
 """Follows what other hosts say of networks, and answers for those that nobody answers for."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Final
@@ -12,6 +11,7 @@ from vxnet.control.base import ControlPlane
 from vxnet.errors import VxnetError, WireError
 from vxnet.gossip.events import Event, Record, RecordGone, RecordKind, RecordSet
 from vxnet.network_table import NetworkTable
+from vxnet.tending import keep_tending
 
 __all__ = ["Convergence"]
 
@@ -45,15 +45,7 @@ class Convergence:
 
     async def run(self, report: Callable[[VxnetError], None]) -> None:
         """Follow until cancelled; failures are reported."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TEND_EVERY_S):
-                    await self._awake.wait()
-            self._awake.clear()
-            try:
-                await self.tend()
-            except VxnetError as error:
-                report(error)
+        await keep_tending(self._awake, TEND_EVERY_S, self.tend, report)
 
     async def tend(self) -> None:
         """Do what is due now."""

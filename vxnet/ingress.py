@@ -43,6 +43,7 @@ from vxnet.relays.base import Bound, Target
 from vxnet.relays.datagrams import DatagramRelay
 from vxnet.relays.streams import StreamRelay
 from vxnet.services import Services
+from vxnet.tending import woken
 
 __all__ = ["Ingress", "Opening"]
 
@@ -142,10 +143,7 @@ class Ingress:
     async def run(self, report: Callable[[VxnetError], None]) -> None:
         """Follow until cancelled; failures are reported."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TEND_EVERY_S):
-                    await self._awake.wait()
-            self._awake.clear()
+            await woken(self._awake, TEND_EVERY_S)
             await self.tend(report)
 
     async def tend(self, report: Callable[[VxnetError], None]) -> None:

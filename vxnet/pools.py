@@ -30,6 +30,7 @@ from vxnet.control.base import ControlPlane
 from vxnet.errors import HostError, VxnetError, WireError
 from vxnet.gossip.events import Event, NodeId, Record, RecordGone, RecordKind, RecordSet
 from vxnet.host.base import Store
+from vxnet.tending import keep_tending
 
 __all__ = ["Pools", "address_of", "number_of"]
 
@@ -158,15 +159,7 @@ class Pools:
 
     async def run(self, report: Callable[[VxnetError], None]) -> None:
         """Save and tell what changed, and answer requests, until cancelled."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TEND_EVERY_S):
-                    await self._awake.wait()
-            self._awake.clear()
-            try:
-                await self.tend()
-            except VxnetError as error:
-                report(error)
+        await keep_tending(self._awake, TEND_EVERY_S, self.tend, report)
 
     async def tend(self) -> None:
         """Do what is due now."""

@@ -35,6 +35,7 @@ from vxnet.names.rows import Serving
 from vxnet.nameservice import NameService
 from vxnet.networks import Networks, check_name
 from vxnet.switch.maglev import table
+from vxnet.tending import keep_tending
 from vxnet.wire.addr import Ip, Mac, Vni
 from vxnet.wire.ip import Protocol
 
@@ -194,15 +195,7 @@ class Services:
 
     async def run(self, report: Callable[[VxnetError], None]) -> None:
         """Follow until cancelled; failures are reported."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TEND_EVERY_S):
-                    await self._awake.wait()
-            self._awake.clear()
-            try:
-                await self.tend()
-            except VxnetError as error:
-                report(error)
+        await keep_tending(self._awake, TEND_EVERY_S, self.tend, report)
 
     async def tend(self) -> None:
         """Do what is due now."""

@@ -18,6 +18,7 @@ from vxnet.docker.ledger import Ledger
 from vxnet.docker.networks import DockerNetworks
 from vxnet.endpoints import Endpoints
 from vxnet.errors import HostError, StateError, VxnetError
+from vxnet.tending import woken
 
 __all__ = ["Steward"]
 
@@ -77,13 +78,9 @@ class Steward:
         loop = asyncio.get_running_loop()
         look_at = loop.time() + LOOK_EVERY_S
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DESCRIBE_EVERY_S):
-                    await self._awake.wait()
-            woken = self._awake.is_set()
-            self._awake.clear()
+            was_woken = await woken(self._awake, DESCRIBE_EVERY_S)
             try:
-                if woken:
+                if was_woken:
                     await self._name_networks(report)
                 elif loop.time() < look_at:
                     await self.describe()

@@ -8,10 +8,12 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
 from typing import Final
 
+from vxnet.host.arrivals import arrivals
 from vxnet.names.cache import AnswerCache
 from vxnet.names.pending import Pending, Waiting
 from vxnet.names.query import DnsError, Query
@@ -24,8 +26,6 @@ TICK_S: Final = 0.25
 SOCKETS_A_SERVER: Final = 8  # each has a port of its own, so that ids alone are not what protects
 STREAMS_MAX: Final = 64
 STREAM_S: Final = 5.0
-BATCH: Final = 64
-PACKET_BYTES_MAX: Final = 65_535
 
 Server = tuple[str, int]
 Tell = Callable[[bytes | None], None]
@@ -151,34 +151,24 @@ class Upstream:
                 made = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
                 opened.append(made)
                 made.connect(server)
-                loop.add_reader(made, self._receive, made)
+                loop.add_reader(made, partial(self._receive, made))
         return opened
 
     def _receive(self, via: socket.socket) -> None:
-        for number in range(BATCH):
-            try:
-                packet = via.recv(PACKET_BYTES_MAX)
-            except BlockingIOError:
-                if number == 0:  # an error, which a question sent meanwhile was told
-                    self._listen_again(via)
-                return
-            except OSError:  # what ICMP told of an earlier question
-                self._counters["dns_upstream_errors"] += 1
-                self._listen_again(via)
-                return
-            try:
-                waiting = self._pending.hear(packet)
-                self._keep(waiting.packet, packet)
-            except DnsError as error:
-                self._counters[error.fault] += 1
-            else:
-                self._pending.settle(waiting, packet)
+        try:
+            for packet in arrivals(via, partial(self._receive, via)):
+                self._hear(packet)
+        except OSError:  # what ICMP told of an earlier question
+            self._counters["dns_upstream_errors"] += 1
 
-    def _listen_again(self, via: socket.socket) -> None:
-        """After an error libuv watches a socket no longer, and uvloop does not say so."""
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(via)
-        loop.add_reader(via, self._receive, via)
+    def _hear(self, packet: bytes) -> None:
+        try:
+            waiting = self._pending.hear(packet)
+            self._keep(waiting.packet, packet)
+        except DnsError as error:
+            self._counters[error.fault] += 1
+        else:
+            self._pending.settle(waiting, packet)
 
     def _keep(self, question: bytes, packet: bytes) -> None:
         self._cache.put(question[2:], packet, time.monotonic())

@@ -6,8 +6,10 @@ import socket
 from collections import Counter, OrderedDict
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
+from vxnet.host.arrivals import arrivals
 from vxnet.relays.base import Bound, Chooser, SocketMaker, Target, listener
 
 __all__ = ["SESSION_IDLE_S", "DatagramRelay"]
@@ -127,7 +129,7 @@ class DatagramRelay:
             way.close()
             return
         session.way = way
-        asyncio.get_running_loop().add_reader(way, self._answer, session)
+        asyncio.get_running_loop().add_reader(way, partial(self._answer, session))
         for data in session.waiting:
             with contextlib.suppress(OSError):
                 way.send(data)
@@ -136,21 +138,16 @@ class DatagramRelay:
     def _answer(self, session: _Session) -> None:
         assert session.way is not None
         session.seen = asyncio.get_running_loop().time()
-        for number in range(BATCH):
-            try:
-                data = session.way.recv(DATAGRAM_MAX)
-            except OSError as error:
-                if number == 0 or not isinstance(error, BlockingIOError):
-                    # After an error (a member's ICMP) libuv watches a socket no longer.
-                    loop = asyncio.get_running_loop()
-                    loop.remove_reader(session.way)
-                    loop.add_reader(session.way, self._answer, session)
-                return
-            # From the address that was asked, where the host has several.
-            control = [(socket.IPPROTO_IPV6, _PKTINFO, session.here[:16] + bytes(4))]
-            with contextlib.suppress(OSError):
-                if self._socket is not None:
-                    self._socket.sendmsg([data], control if session.here else [], 0, session.client)
+        with contextlib.suppress(OSError):  # what ICMP told of the member
+            for data in arrivals(session.way, partial(self._answer, session)):
+                self._tell(session, data)
+
+    def _tell(self, session: _Session, data: bytes) -> None:
+        # From the address that was asked, where the host has several.
+        control = [(socket.IPPROTO_IPV6, _PKTINFO, session.here[:16] + bytes(4))]
+        with contextlib.suppress(OSError):
+            if self._socket is not None:
+                self._socket.sendmsg([data], control if session.here else [], 0, session.client)
 
     def _end(self, key: tuple[Any, ...]) -> None:
         session = self._sessions.pop(key, None)
