@@ -24,17 +24,15 @@ from vxnet.cnm.driver import NetworkDriver
 from vxnet.cnm.model import (
     Endpoint,
     EndpointId,
-    EndpointState,
     IpInterface,
     Network,
     NetworkId,
-    derive_mac,
     device_alias,
     device_name,
 )
 from vxnet.cnm.services import PortRow, ServiceRow
 from vxnet.errors import HostError, VxnetError
-from vxnet.host.base import HostNetwork, Interface
+from vxnet.host.base import HostNetwork
 from vxnet.host.namespace import enter, run_outside
 from vxnet.names.directory import Named
 from vxnet.names.rows import Serving
@@ -43,6 +41,7 @@ from vxnet.relays.base import Bound, Target
 from vxnet.relays.datagrams import DatagramRelay
 from vxnet.relays.streams import StreamRelay
 from vxnet.services import Services
+from vxnet.stations import give_up, host_station, take_up
 from vxnet.tending import woken
 
 __all__ = ["Ingress", "Opening"]
@@ -269,16 +268,7 @@ class Ingress:
             makers = ThreadPoolExecutor(1, "ingress", initializer=enter, initargs=(path,))
             stand = _Stand(network, endpoint, fd, makers)
             await self._host.remove(None, device, alias)  # what a killed daemon left
-            await self._overlay.create_endpoint(network, endpoint)
-            attachment = await self._overlay.join(network, endpoint)
-            interface = Interface(
-                IFNAME,
-                endpoint.mac,
-                network.mtu,
-                endpoint.addresses,
-                gso_max_bytes=attachment.gso_max_bytes,
-                alias=alias,
-            )
+            interface = await take_up(self._overlay, network, endpoint, IFNAME)
             await self._host.place(device, path, interface)
         except BaseException:
             if stand is not None:
@@ -294,8 +284,7 @@ class Ingress:
         await self._addresses.release(network_id, stand.endpoint.addresses)
 
     async def _unmake(self, stand: _Stand) -> None:
-        await self._overlay.leave(stand.network, stand.endpoint)
-        await self._overlay.delete_endpoint(stand.network, stand.endpoint)
+        await give_up(self._overlay, stand.network, stand.endpoint)
         stand.makers.shutdown(wait=False)
         os.close(stand.namespace)
 
@@ -309,11 +298,4 @@ def _wishes(row: ServiceRow) -> Iterator[_Wish]:
 def _station(network: Network, owner: int, addresses: tuple[IpInterface, ...] = ()) -> Endpoint:
     digest = hashlib.blake2s(f"ingress/{network.id}/{owner}".encode(), digest_size=16).hexdigest()
     number = EndpointId(digest)
-    return Endpoint(
-        number,
-        f"ingress of {owner:x}",
-        network.id,
-        derive_mac(network.id, number),
-        addresses,
-        state=EndpointState.JOINED,
-    )
+    return host_station(number, f"ingress of {owner:x}", network, addresses)

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Final
 
 from benchmarks.soak.mischief import NETWORK
-from vxnet.api.model import AttachBody, EndpointBody, JoinBody, ServiceBody
+from vxnet.api.model import ServiceBody
 from vxnet.demo.cluster import Cluster, wait_for
 from vxnet.demo.station import Station
 from vxnet.errors import HostError
@@ -53,9 +53,7 @@ def idle(cluster: Cluster, customer: Station) -> Iterator[Idle]:
     daemon = cluster.daemons[1]
     made = ServiceBody(SERVICE, NETWORK, ports=(str(PORT),))
     vip = next(ip for ip in daemon.client.create_service(made).vips if ":" not in ip)
-    sandbox = daemon.host.sandbox(SERVICE)
-    body = EndpointBody(NETWORK, name=sandbox.name, services=(SERVICE,))
-    daemon.client.attach(AttachBody(body, JoinBody("netns", sandbox.name)))
+    sandbox = daemon.attach(NETWORK, name=SERVICE, services=(SERVICE,)).sandbox
     asked = cluster.daemon_of(customer.host).client
     wait_for(
         lambda: any(s.name == SERVICE and s.members for s in asked.services()),

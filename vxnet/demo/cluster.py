@@ -102,7 +102,15 @@ class Daemon:
         body = NetworkBody(name, subnets=tuple(subnets), allow_overlap=True)
         return self.client.create_network(body)
 
-    def attach(self, network: str, *, name: str = "", like: Station | None = None) -> Station:
+    def attach(
+        self,
+        network: str,
+        *,
+        name: str = "",
+        like: Station | None = None,
+        aliases: tuple[str, ...] = (),
+        services: tuple[str, ...] = (),
+    ) -> Station:
         """Make a sandbox called like the network (or `name`) and attach it.
 
         With `like`, the new endpoint has that station's MAC and addresses.
@@ -114,6 +122,8 @@ class Daemon:
                 name=sandbox.name,
                 ips=like.addresses if like else (),
                 mac=like.mac if like else "",
+                aliases=aliases,
+                services=services,
             ),
             JoinBody("netns", sandbox.name),
         )

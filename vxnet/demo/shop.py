@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from vxnet.api.model import AttachBody, EndpointBody, JoinBody, ServiceBody
-from vxnet.demo.cluster import Cluster, Daemon, station_of, wait_for
+from vxnet.api.model import ServiceBody
+from vxnet.demo.cluster import Cluster, Daemon, wait_for
 from vxnet.demo.namespace import Namespace
 from vxnet.demo.processes import end_all
 from vxnet.demo.report import MemberRow
@@ -72,13 +72,10 @@ class Member:
         self.fate = ""
         self.answered: Counter[str] = Counter()
         self._log = daemon.host.directory / f"{name}.log"
-        sandbox = daemon.host.sandbox(name)
-        body = EndpointBody(NETWORK, name=sandbox.name, aliases=(name,), services=(NAME,))
-        endpoint = daemon.client.attach(AttachBody(body, JoinBody("netns", sandbox.name)))
-        self.station = station_of(daemon.host, sandbox, endpoint, endpoint.addresses)
+        self.station = daemon.attach(NETWORK, name=name, aliases=(name,), services=(NAME,))
         with self._log.open("wb") as log:
             command = [sys.executable, "-m", "vxnet.demo.member", name, str(TARGET)]
-            self.process = sandbox.popen(command, stdout=log)
+            self.process = self.station.sandbox.popen(command, stdout=log)
 
     @property
     def is_alive(self) -> bool:

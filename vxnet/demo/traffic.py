@@ -11,10 +11,11 @@ import socket
 import struct
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from vxnet.demo.station import Station
 
@@ -22,6 +23,8 @@ __all__ = ["Transfer", "exchange", "ping", "rate", "shout", "transfer"]
 
 CHUNK_BYTES = 1 << 20
 SECOND_COPY_S = 0.2
+T = TypeVar("T")
+
 TIME = re.compile(r"time[=<]([0-9.]+) ms")
 
 
@@ -58,21 +61,7 @@ def transfer(
     source: Station, target: Station, address: str, size_bytes: int, *, timeout_s: float = 60.0
 ) -> Transfer:
     """Send a stream of random octets. Raises OSError where the network fails meanwhile."""
-    family = _family(address)
-    # The sockets go before the thread is waited for, so that Ctrl-C does not wait for its timeout.
-    with (
-        ThreadPoolExecutor(1, thread_name_prefix="receive") as pool,
-        target.socket(family, socket.SOCK_STREAM) as listener,
-        source.socket(family, socket.SOCK_STREAM) as sender,
-        ExitStack() as stack,
-    ):
-        stack.callback(listener.shutdown, socket.SHUT_RDWR)  # which wakes who waits in accept
-        listener.settimeout(timeout_s)
-        sender.settimeout(timeout_s)
-        listener.bind((address, 0))
-        listener.listen(1)
-        receiving = pool.submit(_receive, listener, timeout_s)
-        sender.connect((address, listener.getsockname()[1]))
+    with _stream(source, target, address, timeout_s, _receive) as (sender, receiving):
         sent_bytes, sent_digest = _send(sender, size_bytes)
         received_bytes, received_digest, seconds = receiving.result()
     return Transfer(sent_bytes, received_bytes, sent_digest, received_digest, seconds)
@@ -80,20 +69,7 @@ def transfer(
 
 def rate(source: Station, target: Station, address: str, seconds: float) -> float:
     """How fast one TCP stream is whose ends do nothing else, in Gbit/s that arrived."""
-    family = _family(address)
-    with (
-        ThreadPoolExecutor(1, thread_name_prefix="receive") as pool,
-        target.socket(family, socket.SOCK_STREAM) as listener,
-        source.socket(family, socket.SOCK_STREAM) as sender,
-        ExitStack() as stack,
-    ):
-        stack.callback(listener.shutdown, socket.SHUT_RDWR)
-        for end in (listener, sender):
-            end.settimeout(seconds + 30)
-        listener.bind((address, 0))
-        listener.listen(1)
-        counting = pool.submit(_count, listener, seconds + 30)
-        sender.connect((address, listener.getsockname()[1]))
+    with _stream(source, target, address, seconds + 30, _count) as (sender, counting):
         chunk, until = bytes(CHUNK_BYTES), time.monotonic() + seconds
         while time.monotonic() < until:
             sender.sendall(chunk)
@@ -166,6 +142,33 @@ def shout(
             if len(heard) == len(listeners):
                 deadline = min(deadline, time.monotonic() + SECOND_COPY_S)
     return +heard
+
+
+@contextmanager
+def _stream(
+    source: Station,
+    target: Station,
+    address: str,
+    timeout_s: float,
+    receive: Callable[[socket.socket, float], T],
+) -> Iterator[tuple[socket.socket, Future[T]]]:
+    """A connected socket, and what `receive` makes of a listening one at the other end."""
+    family = _family(address)
+    # The sockets go before the thread is waited for, so that Ctrl-C does not wait for its timeout.
+    with (
+        ThreadPoolExecutor(1, thread_name_prefix="receive") as pool,
+        target.socket(family, socket.SOCK_STREAM) as listener,
+        source.socket(family, socket.SOCK_STREAM) as sender,
+        ExitStack() as stack,
+    ):
+        stack.callback(listener.shutdown, socket.SHUT_RDWR)  # which wakes who waits in accept
+        for end in (listener, sender):
+            end.settimeout(timeout_s)
+        listener.bind((address, 0))
+        listener.listen(1)
+        receiving = pool.submit(receive, listener, timeout_s)
+        sender.connect((address, listener.getsockname()[1]))
+        yield sender, receiving
 
 
 def _family(address: str) -> int:

@@ -19,14 +19,14 @@ from vxnet.cnm.model import (
     IpInterface,
     Network,
     NetworkId,
-    derive_mac,
     device_alias,
     device_name,
 )
 from vxnet.cnm.subnets import overlap
 from vxnet.drivers.outlets import Outlet, rules
 from vxnet.errors import VxnetError
-from vxnet.host.base import Firewall, ForwardPass, HostNetwork, Interface, Links
+from vxnet.host.base import Firewall, ForwardPass, HostNetwork, Links
+from vxnet.stations import give_up, host_station, take_up
 
 __all__ = ["HERE", "PREFIX", "Gateways"]
 
@@ -115,16 +115,7 @@ class Gateways:
     async def _make(self, network: Network, gateway: Endpoint) -> None:
         device = device_name(gateway.id)
         try:
-            await self._overlay.create_endpoint(network, gateway)
-            attachment = await self._overlay.join(network, gateway)
-            interface = Interface(
-                device,
-                gateway.mac,
-                network.mtu,
-                gateway.addresses,
-                gso_max_bytes=attachment.gso_max_bytes,
-                alias=device_alias(gateway.id),
-            )
+            interface = await take_up(self._overlay, network, gateway, device)
             await self._host.prepare(device, interface)
             await self._host.restore(HERE, interface)
             await self._links.set_forwarding({address.version for address in gateway.addresses})
@@ -136,8 +127,7 @@ class Gateways:
             raise
 
     async def _unmake(self, network: Network, gateway: Endpoint) -> None:
-        await self._overlay.leave(network, gateway)
-        await self._overlay.delete_endpoint(network, gateway)
+        await give_up(self._overlay, network, gateway)
         await self._host.remove(None, device_name(gateway.id), device_alias(gateway.id))
 
     async def _is_free(self, network: Network, gateway: Endpoint) -> bool:
@@ -166,12 +156,4 @@ def _gateway(network: Network, addresses: tuple[IpInterface, ...]) -> Endpoint:
     digest = hashlib.blake2s(network.id.encode(), digest_size=16).hexdigest()
     # device_name puts "vx" in front.
     number = EndpointId(f"{PREFIX[2:]}{digest[1:]}")
-    return Endpoint(
-        number,
-        f"gateway of {network.name}",
-        network.id,
-        derive_mac(network.id, number),
-        addresses,
-        state=EndpointState.JOINED,
-        anycast=True,
-    )
+    return host_station(number, f"gateway of {network.name}", network, addresses, anycast=True)

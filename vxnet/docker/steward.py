@@ -124,8 +124,6 @@ class Steward:
             missing |= {
                 n: "Docker has no such network" for n in self._ledger.networks if n not in listed
             }
-            names = {c.endpoint[:32]: c.name for n in known for c in (n.containers or {}).values()}
-            await self._name_endpoints(names)
             await self._describe(known)
         for pool in self._ledger.pools.values():
             if pool.network not in self._ledger.networks:
@@ -144,12 +142,12 @@ class Steward:
             return
         known = await self._ask()
         if known is not None:
-            names = {c.endpoint[:32]: c.name for n in known for c in (n.containers or {}).values()}
-            await self._name_endpoints(names)
             await self._describe(known)
 
     async def _describe(self, known: list[EngineNetwork]) -> None:
         assert self._engine is not None
+        names = {c.endpoint[:32]: c.name for n in known for c in (n.containers or {}).values()}
+        await self._name_endpoints(names)
         endpoints = {endpoint.id: endpoint for endpoint in self._docker_endpoints}
         for network in known:
             for container_id, inside in (network.containers or {}).items():

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from vxnet.gossip.events import Member, MemberState, NodeId
+from vxnet.gossip.slots import copier
 from vxnet.wire.addr import Ip, Vtep, format_ip
 from vxnet.wire.gossip import Alive
 
@@ -113,9 +113,7 @@ class Peer:
 
     def copy(self, now: float) -> "Peer":
         """The same member as another node knows it that has asked it nothing yet."""
-        again: Peer = object.__new__(Peer)
-        for name, value in zip(Peer.__slots__, _everything(self), strict=True):
-            setattr(again, name, value)
+        again = _copy(self)
         again.since = now
         return again
 
@@ -162,7 +160,7 @@ class Peer:
         )
 
 
-_everything = attrgetter(*Peer.__slots__)
+_copy = copier(Peer, Peer.__slots__)
 
 
 def newer(peer: Peer, epoch: int, inc: int, state: MemberState) -> bool:

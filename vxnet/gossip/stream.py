@@ -11,6 +11,7 @@ from operator import attrgetter
 from struct import Struct
 
 from vxnet.gossip.rules import ALL_RULES, Rule
+from vxnet.gossip.slots import copier
 from vxnet.wire.gossip import encode
 from vxnet.wire.rows import Head, Item, Row
 
@@ -124,9 +125,7 @@ class Stream:
 
     def replica(self) -> "Stream":
         """A copy as complete as this one. Both have the same rows until either changes."""
-        again: Stream = object.__new__(Stream)
-        for name, value in zip(Stream.__slots__, _everything(self), strict=True):
-            setattr(again, name, value)
+        again = _copy(self)
         again.shared = self.shared = True
         again.contribution = 0
         return again
@@ -371,4 +370,4 @@ class Stream:
                 self._remove(row)
 
 
-_everything = attrgetter(*Stream.__slots__)
+_copy = copier(Stream, Stream.__slots__)
