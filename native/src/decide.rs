@@ -4,7 +4,6 @@
 //! and neighbour discovery, frames for many or for nobody known) is handed up to the switch, which
 //! decides by the same rules and more.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::counters::Reason;
@@ -147,9 +146,13 @@ impl<'a> View<'a> {
     }
 }
 
-/// Who may send into a network, and what of its VXLAN header is refused.
-pub fn admit<'a>(segment: &'a Segment, from: &IpAddr, reserved: bool) -> Result<&'a Peer, Reason> {
-    let peer = segment.peers.get(from).ok_or(Reason::UnknownVtep)?;
+/// Who may send into a network, its peers alone, and what of a VXLAN header is refused.
+pub fn admit<'a>(
+    segment: &Segment,
+    peer: Option<&'a Peer>,
+    reserved: bool,
+) -> Result<&'a Peer, Reason> {
+    let peer = peer.ok_or(Reason::UnknownVtep)?;
     if reserved && segment.settings.strict_reserved {
         return Err(Reason::VxlanReserved);
     }

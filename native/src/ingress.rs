@@ -169,7 +169,7 @@ impl<'a> Route<'a> {
         let vtep = context.view.model.peers.get(&burst.from);
         let source = Source { network: &segment.counters, vtep };
         let frame = &datagram[vxlan::BYTES..];
-        let admitted = decide::admit(segment, &burst.from, reserved);
+        let admitted = decide::admit(segment, peer, reserved);
         let is_stranger = matches!(admitted, Err(Reason::UnknownVtep));
         let decision = match admitted {
             Ok(peer) => context.view.from_underlay(segment, peer, frame),

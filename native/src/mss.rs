@@ -10,7 +10,6 @@ const NOTHING: u8 = 1;
 const MSS: u8 = 2;
 
 const FLAGS: usize = 13;
-const CHECKSUM: usize = 16;
 const NEXT_HEADER: usize = packet::ETHERNET + 6;
 const PROTOCOL: usize = packet::ETHERNET + 9;
 
@@ -68,13 +67,13 @@ fn lower(frame: &mut [u8], at: usize, transport: usize, most: u16, is_open: bool
     if is_open {
         return;
     }
-    let field = packet::be16(frame, transport + CHECKSUM).unwrap_or_default();
+    let field = packet::be16(frame, transport + packet::TCP_CHECKSUM).unwrap_or_default();
     // An option may lie at an odd offset: its octets then count the other way round.
     let is_odd = !(at - transport).is_multiple_of(2);
     let turned = |value: u16| if is_odd { value.swap_bytes() } else { value };
     packet::put16(
         frame,
-        transport + CHECKSUM,
+        transport + packet::TCP_CHECKSUM,
         checksum::update(field, turned(before), turned(most)),
     );
 }

@@ -30,6 +30,11 @@ pub mod ethertype {
     pub const QINQ: u16 = 0x88a8;
 }
 
+/// Where the checksum is in a TCP header (RFC 9293 §3.1).
+pub const TCP_CHECKSUM: usize = 16;
+/// Where it is in a UDP header (RFC 768).
+pub const UDP_CHECKSUM: usize = 6;
+
 /// IP protocol numbers the datapath looks at.
 pub mod protocol {
     /// IPv6 hop-by-hop options.

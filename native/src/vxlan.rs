@@ -13,10 +13,6 @@ const LOW: u32 = 0x0000_00ff;
 const REMOTE_UDP: u32 = 0x80;
 const REMOTE_START: u32 = 0x7f; // halved
 
-/// Where the checksum is in a TCP and in a UDP header.
-const TCP_FIELD: usize = 16;
-const UDP_FIELD: usize = 6;
-
 /// What is wrong with a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -41,8 +37,8 @@ impl Remote {
     /// For the transport header of this packet; `None` where the VXLAN header could not say it.
     pub fn of(packet: &Packet) -> Option<Self> {
         let field = match packet.protocol {
-            protocol::TCP => TCP_FIELD,
-            protocol::UDP => UDP_FIELD,
+            protocol::TCP => packet::TCP_CHECKSUM,
+            protocol::UDP => packet::UDP_CHECKSUM,
             _ => return None,
         };
         let start = packet.transport;
@@ -76,7 +72,7 @@ pub struct Header {
 /// The header of a network: `08 00 00 00 VV VV VV 00`, or `08 20 00 00 VV VV VV RR`.
 pub fn build(vni: u32, remote: Option<Remote>) -> [u8; BYTES] {
     let (flag, low) = remote.map_or((0, 0), |Remote { start, at }| {
-        let is_udp = at - start == UDP_FIELD;
+        let is_udp = at - start == packet::UDP_CHECKSUM;
         (REMOTE_FLAG, (start as u32 / 2) & REMOTE_START | if is_udp { REMOTE_UDP } else { 0 })
     });
     (u64::from(I_FLAG | flag) << 32 | u64::from(vni << 8 | low)).to_be_bytes()
@@ -96,7 +92,8 @@ pub fn parse(datagram: &[u8]) -> Result<Header, Fault> {
     }
     let remote = (flags & REMOTE_FLAG != 0).then(|| {
         let start = (tail & REMOTE_START) as usize * 2;
-        let field = if tail & REMOTE_UDP != 0 { UDP_FIELD } else { TCP_FIELD };
+        let field =
+            if tail & REMOTE_UDP != 0 { packet::UDP_CHECKSUM } else { packet::TCP_CHECKSUM };
         Remote { start, at: start + field }
     });
     let known = I_FLAG | if remote.is_some() { REMOTE_FLAG } else { 0 };

@@ -109,12 +109,12 @@ impl Cut {
         }
         let field = if self.packet.protocol == protocol::TCP {
             self.write_tcp(transport, index, end == self.packet.end, sum);
-            16
+            packet::TCP_CHECKSUM
         } else {
             put16(transport, 4, length as u16);
             let sum = checksum::add(sum, (length as u16).to_be());
             transport[6..8].copy_from_slice(&checksum::finish(sum));
-            6
+            packet::UDP_CHECKSUM
         };
         if is_partial {
             let pseudo = checksum::add(self.pseudo, (length as u16).to_be());

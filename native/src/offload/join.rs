@@ -284,9 +284,9 @@ impl Train {
             network + 12..network + 20
         };
         let (gso, protocol, field) = match (shape.is_tcp, shape.is_v6) {
-            (true, false) => (Gso::Tcp4, protocol::TCP, 16),
-            (true, true) => (Gso::Tcp6, protocol::TCP, 16),
-            (false, _) => (Gso::Udp, protocol::UDP, 6),
+            (true, false) => (Gso::Tcp4, protocol::TCP, packet::TCP_CHECKSUM),
+            (true, true) => (Gso::Tcp6, protocol::TCP, packet::TCP_CHECKSUM),
+            (false, _) => (Gso::Udp, protocol::UDP, packet::UDP_CHECKSUM),
         };
         if !shape.is_tcp {
             put16(frame, shape.transport + 4, length as u16);
