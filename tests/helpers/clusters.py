@@ -24,13 +24,20 @@ def cluster_on(
     version: int = 4,
     mtu: int = 1500,
     settings: str = "",
+    network: str = "",
 ) -> Iterator[Cluster]:
-    """A bed whose first `daemons` hosts (all of them where it is not said) run daemons."""
+    """A bed whose first `daemons` hosts (all of them where it is not said) run daemons.
+
+    They know `network` where it is given.
+    """
     with Bed(hosts, mtu=mtu) as bed:
         cluster = Cluster(bed, datapath=datapath, port=port, version=version, settings=settings)
         del cluster.daemons[daemons if daemons is not None else hosts :]
         cluster.start()
         cluster.wait_for_members()
+        if network:
+            cluster.daemons[0].create_network(network, SUBNETS)
+            cluster.wait_for_network(network)
         yield cluster
 
 

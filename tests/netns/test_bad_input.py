@@ -10,7 +10,7 @@ from scapy.layers.l2 import Ether
 from scapy.layers.vxlan import VXLAN
 from scapy.packet import Packet
 
-from tests.helpers.clusters import SUBNETS, cluster_on, drops, reaches, vxnet, wait_for_drop
+from tests.helpers.clusters import cluster_on, drops, reaches, vxnet, wait_for_drop
 from tests.helpers.datapaths import DATAPATHS
 from tests.helpers.wire import send_raw
 from vxnet.demo.bed import Bed
@@ -26,9 +26,7 @@ HEADER = VXLAN(vni=0, flags="Instance")
 @pytest.fixture(scope="module", params=DATAPATHS)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two hosts and a network with a station on each."""
-    with cluster_on(2, datapath=request.param) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(2, datapath=request.param, network="blue") as built:
         yield built
 
 

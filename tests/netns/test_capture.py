@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.datapath.stage import ethernet_frame
-from tests.helpers.clusters import SUBNETS, cluster_on, reaches, vxnet
+from tests.helpers.clusters import cluster_on, reaches, vxnet
 from tests.helpers.datapaths import DATAPATHS
 from vxnet.demo.cluster import VXNET, Cluster, wait_for
 from vxnet.demo.station import Station
@@ -27,9 +27,7 @@ STRANGER = Vni(0xABCDE)
 @pytest.fixture(scope="module", params=DATAPATHS)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two hosts and a network."""
-    with cluster_on(2, datapath=request.param) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(2, datapath=request.param, network="blue") as built:
         yield built
 
 

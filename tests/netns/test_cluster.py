@@ -27,9 +27,7 @@ pytestmark = pytest.mark.netns
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Three hosts and a network they all know."""
     datapath, version = request.param
-    with cluster_on(3, datapath=datapath, version=version) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(3, datapath=datapath, version=version, network="blue") as built:
         yield built
 
 
@@ -224,9 +222,7 @@ def test_an_endpoint_is_back_with_its_addresses_after_a_restart(datapath: str) -
 
 @pytest.mark.parametrize("datapath", DATAPATHS)
 def test_a_link_that_carries_more_gives_sandboxes_more(datapath: str) -> None:
-    with cluster_on(2, datapath=datapath, mtu=9000) as pair:
-        pair.daemons[0].create_network("blue", SUBNETS)
-        pair.wait_for_network("blue")
+    with cluster_on(2, datapath=datapath, mtu=9000, network="blue") as pair:
         one, other = (daemon.attach("blue") for daemon in pair.daemons)
         [link] = json.loads(one.sandbox.run(["ip", "-j", "link", "show", one.ifname]).stdout)
         assert link["mtu"] == 8950

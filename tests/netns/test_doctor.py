@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.clusters import SUBNETS, cluster_on
+from tests.helpers.clusters import cluster_on
 from tests.helpers.datapaths import DATAPATHS
 from vxnet.api.model import AttachBody, EndpointBody, JoinBody
 from vxnet.demo.bed import UNDERLAY, Bed
@@ -29,9 +29,7 @@ NAMED_WITHIN_S = 40.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Three hosts with daemons and a network; the third is for faults that stay."""
-    with cluster_on(3) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(3, network="blue") as built:
         yield built
 
 
@@ -98,9 +96,7 @@ def rules(daemon: Daemon, *lines: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("datapath", DATAPATHS)
 def test_nothing_is_wrong_with_a_healthy_cluster(datapath: str) -> None:
-    with cluster_on(2, datapath=datapath) as cluster:
-        cluster.daemons[0].create_network("blue", SUBNETS)
-        cluster.wait_for_network("blue")
+    with cluster_on(2, datapath=datapath, network="blue") as cluster:
         for daemon in cluster.daemons:
             daemon.attach("blue")
             assert examine(daemon) == {}

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.clusters import SUBNETS, cluster_on, vxnet
+from tests.helpers.clusters import cluster_on, vxnet
 from tests.helpers.datapaths import DATAPATHS
 from vxnet.api.model import AttachBody, EndpointBody, JoinBody, ServiceBody
 from vxnet.demo.cluster import Cluster, Daemon, wait_for
@@ -36,9 +36,7 @@ while True:
 @pytest.fixture(scope="module", params=DATAPATHS)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two hosts; the members are all on the second."""
-    with cluster_on(2, datapath=request.param) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(2, datapath=request.param, network="blue") as built:
         for name in ("m0", "m1"):
             add_member(built.daemons[1], name)
         yield built

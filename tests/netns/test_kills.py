@@ -37,9 +37,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.timeout(600 + 20 * KILLS)]
 @pytest.fixture(scope="module", params=["pure", "native"])
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two hosts and a network."""
-    with cluster_on(2, settings=PATIENT, datapath=request.param) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(2, settings=PATIENT, datapath=request.param, network="blue") as built:
         yield built
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.clusters import SUBNETS, cluster_on, drops, reaches, vxnet
+from tests.helpers.clusters import cluster_on, drops, reaches, vxnet
 from tests.helpers.datapaths import DATAPATHS
 from vxnet.demo.cluster import Cluster, wait_for
 from vxnet.demo.traffic import ping
@@ -15,9 +15,7 @@ pytestmark = pytest.mark.netns
 @pytest.fixture(scope="module", params=DATAPATHS)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two hosts with a network."""
-    with cluster_on(2, datapath=request.param) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(2, datapath=request.param, network="blue") as built:
         yield built
 
 

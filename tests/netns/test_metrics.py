@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.helpers.clusters import SUBNETS, cluster_on, reaches
+from tests.helpers.clusters import cluster_on, reaches
 from tests.helpers.datapaths import DATAPATHS
 from tests.repo.tree import ROOT
 from vxnet.api.metrics import METRICS
@@ -31,9 +31,7 @@ Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two hosts that serve metrics, and a network with a station on each."""
     settings = f'[metrics]\nlisten = "0.0.0.0:{PORT}"\n'
-    with cluster_on(2, datapath=request.param, settings=settings) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(2, datapath=request.param, settings=settings, network="blue") as built:
         near, far = (daemon.attach("blue") for daemon in built.daemons)
         assert reaches(near, far)
         vip = built.daemons[0].client.create_service(SHOP).vips[0]

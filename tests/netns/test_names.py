@@ -11,7 +11,7 @@ import dns.rcode
 import dns.rdatatype
 import pytest
 
-from tests.helpers.clusters import SUBNETS, cluster_on
+from tests.helpers.clusters import cluster_on
 from tests.helpers.datapaths import DATAPATHS
 from vxnet.demo.cluster import VXNET, Cluster, wait_for
 from vxnet.demo.station import Station
@@ -24,9 +24,7 @@ UPSTREAM = '[dns]\nupstream = ["192.0.2.1:5353"]\n'
 
 @pytest.fixture(scope="module", params=DATAPATHS)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    with cluster_on(2, datapath=request.param, settings=UPSTREAM) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(2, datapath=request.param, settings=UPSTREAM, network="blue") as built:
         yield built
 
 

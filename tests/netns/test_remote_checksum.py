@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.clusters import SUBNETS, cluster_on, reaches
+from tests.helpers.clusters import cluster_on, reaches
 from tests.helpers.datapaths import DATAPATHS
 from vxnet.demo.capture import Capture
 from vxnet.demo.cluster import Cluster, wait_for
@@ -20,9 +20,8 @@ LEFT, PLAIN = b"\x08\x20", b"\x08\x00"
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two hosts with the datapath that offers it."""
-    with cluster_on(2, datapath=next(kind for kind in DATAPATHS if kind != "pure")) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    datapath = next(kind for kind in DATAPATHS if kind != "pure")
+    with cluster_on(2, datapath=datapath, network="blue") as built:
         yield built
 
 

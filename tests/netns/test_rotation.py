@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.helpers.clusters import SUBNETS, cluster_on, reaches, vxnet
+from tests.helpers.clusters import cluster_on, reaches, vxnet
 from vxnet.api.model import ForceBody, KeyBody, KeyView
 from vxnet.demo.cluster import Cluster, Daemon, wait_for
 from vxnet.demo.station import Station
@@ -84,9 +84,7 @@ def rotate(cluster: Cluster) -> None:
 
 
 def test_twenty_rotations_under_traffic_lose_no_member_and_no_connection() -> None:
-    with cluster_on(3) as cluster:
-        cluster.daemons[0].create_network("blue", SUBNETS)
-        cluster.wait_for_network("blue")
+    with cluster_on(3, network="blue") as cluster:
         first, _, last = (daemon.attach("blue") for daemon in cluster.daemons)
         with conversation(first, last) as answers:
             for _ in range(ROTATIONS):

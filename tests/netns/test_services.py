@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.clusters import SUBNETS, cluster_on, vxnet
+from tests.helpers.clusters import cluster_on, vxnet
 from tests.helpers.datapaths import DATAPATHS
 from vxnet.api.model import AttachBody, EndpointBody, JoinBody, ServiceBody
 from vxnet.demo.cluster import Cluster, Daemon, wait_for
@@ -86,9 +86,7 @@ class Shop:
 
 @pytest.fixture(scope="module", params=DATAPATHS)
 def shop(request: pytest.FixtureRequest) -> Iterator[Shop]:
-    with cluster_on(2, datapath=request.param) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(2, datapath=request.param, network="blue") as built:
         yield Shop(built)
 
 

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.helpers.clusters import SUBNETS, cluster_on, reaches, vxnet
+from tests.helpers.clusters import cluster_on, reaches, vxnet
 from vxnet.demo.cluster import Cluster, Daemon, address_of, wait_for
 from vxnet.demo.namespace import Namespace
 from vxnet.demo.station import Station
@@ -27,9 +27,7 @@ LOAD_S = 60.0
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
     """Five hosts and a network they all know."""
-    with cluster_on(HOSTS) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(HOSTS, network="blue") as built:
         yield built
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.helpers.clusters import SUBNETS, cluster_on, vxnet
+from tests.helpers.clusters import cluster_on, vxnet
 from tests.helpers.datapaths import DATAPATHS
 from vxnet.api.seen import TraceView
 from vxnet.demo.cluster import Cluster, wait_for
@@ -17,9 +17,7 @@ pytestmark = pytest.mark.netns
 @pytest.fixture(scope="module", params=DATAPATHS)
 def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """Two hosts and a network."""
-    with cluster_on(2, datapath=request.param) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(2, datapath=request.param, network="blue") as built:
         yield built
 
 

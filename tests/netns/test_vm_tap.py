@@ -9,7 +9,7 @@ import pytest
 from scapy.layers.inet import ICMP, IP
 from scapy.layers.l2 import ARP, Dot1Q, Ether
 
-from tests.helpers.clusters import SUBNETS, cluster_on, vxnet
+from tests.helpers.clusters import cluster_on, vxnet
 from vxnet.api.model import EndpointView
 from vxnet.demo.cluster import Cluster, Daemon, wait_for
 from vxnet.demo.station import Station
@@ -75,9 +75,7 @@ class Guest:
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     """Two hosts and a network."""
-    with cluster_on(2) as built:
-        built.daemons[0].create_network("blue", SUBNETS)
-        built.wait_for_network("blue")
+    with cluster_on(2, network="blue") as built:
         yield built
 
 

@@ -11,11 +11,9 @@ from pyroute2 import netns
 
 from vxnet.demo.processes import end_all, end_pids, pids_in_namespaces
 from vxnet.errors import HostError
-from vxnet.host.resolvconf import withdraw
+from vxnet.host.resolvconf import NAMESPACES, withdraw
 
 __all__ = ["NAMESPACES", "Namespace", "require_root"]
-
-NAMESPACES = Path("/run/netns")
 
 T = TypeVar("T")
 

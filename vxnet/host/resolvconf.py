@@ -7,7 +7,7 @@ from typing import Final
 
 from vxnet.errors import HostError
 
-__all__ = ["DIRECTORY", "provide", "sweep", "withdraw"]
+__all__ = ["DIRECTORY", "NAMESPACES", "provide", "sweep", "withdraw"]
 
 DIRECTORY: Final = Path("/etc/netns")
 NAMESPACES: Final = Path("/run/netns")
