@@ -170,9 +170,12 @@ def ask_often(daemon: Daemon, port: int) -> set[str]:
 
 
 def takes(daemon: Daemon, port: int) -> bool:
+    """Whether somebody listens there; without members, who is taken in is sent off at once."""
     try:
         connect(daemon, daemon, port).close()
     except ConnectionRefusedError:
         time.sleep(0.1)
         return False
+    except ConnectionResetError:
+        return True
     return True

@@ -1,7 +1,8 @@
 """A member of the demo's service: a web server that answers with its name and whom it sees.
 
 Run as `python -m vxnet.demo.member NAME PORT` in its sandbox. Each connection is told on standard
-output, with the client's address and port; of those with a PROXY header, those that it tells.
+output: when (the machine's monotonic clock), and the client's address and port; of those with a
+PROXY header, those that it tells.
 """
 
 import ipaddress
@@ -39,7 +40,7 @@ class Handler(BaseHTTPRequestHandler):
             self.client = _plain(str(ipaddress.ip_address(told[:size])))
             (port,) = struct.unpack_from("!H", told, 2 * size)
         if begin:
-            os.write(1, f"{self.client} {port}\n".encode())
+            os.write(1, f"{time.monotonic()} {self.client} {port}\n".encode())
 
     def do_GET(self) -> None:
         time.sleep(0.0 if self.path == "/health" else WORK_S)

@@ -119,8 +119,8 @@ def _kill(shop: Shop, phase: str, victims: Sequence[Member], kill: Callable[[], 
     failed = [r for r in requests if r.error]
     # Those under way may fail, if the dead had them; whoever comes later is to notice nothing.
     late = [r for r in failed if r.begun > killed]
-    alive = {name for m in shop.members if m.is_alive for name in m.connections()}
-    elsewhere = [r for r in failed if r.connections & alive]
+    alive = [m.connections() for m in shop.members if m.is_alive]
+    elsewhere = [r for r in failed if any(r.is_of(connections) for connections in alive)]
     others = {m.name for m in shop.members if m.is_alive}
     served = {r.member for r in requests if r.begun > killed and not r.error}
     strangers = _strangers(requests)

@@ -54,11 +54,17 @@ class Request:
     client: str = ""
     error: str = ""
 
-    @property
-    def connections(self) -> set[str]:
-        """What a member would have called its connection."""
-        return {f"{address} {self.port}" for address in self.customer.addresses}
+    def is_of(self, connections: "Connections") -> bool:
+        """Whether one of these was its own. Ports are used again and again: the time tells."""
+        return any(
+            self.begun <= made_at <= self.ended
+            for address in self.customer.addresses
+            for made_at in connections.get(f"{address} {self.port}", ())
+        )
 
+
+Connections = dict[str, list[float]]
+"""When each client, an address and a port, connected to a member."""
 
 _Asking = tuple[subprocess.Popen[bytes], Asker, Path]
 
@@ -88,9 +94,13 @@ class Member:
         self.process.wait()
         self.fate = "killed"
 
-    def connections(self) -> set[str]:
-        """Everybody who ever connected: address and port."""
-        return set(self._log.read_text().splitlines())
+    def connections(self) -> Connections:
+        """Everybody who ever connected."""
+        found: Connections = {}
+        for line in self._log.read_text().splitlines():
+            made_at, _, client = line.partition(" ")
+            found.setdefault(client, []).append(float(made_at))
+        return found
 
 
 class Shop:
