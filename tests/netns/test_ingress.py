@@ -49,8 +49,13 @@ def add_member(daemon: Daemon, name: str) -> None:
     daemon.client.attach(AttachBody(body, JoinBody("netns", sandbox.name)))
 
 
-def open_at(daemon: Daemon, service: str) -> bool:
-    return all(port.state == "open" for port in daemon.client.service(service).published)
+def open_at(daemon: Daemon, service: str, members: int = 0) -> bool:
+    view = daemon.client.service(service)
+    return len(view.members) >= members and all(port.state == "open" for port in view.published)
+
+
+def is_unused(daemon: Daemon, service: str) -> bool:
+    return not any(port.connections for port in daemon.client.service(service).published)
 
 
 def connect(asker: Daemon, asked: Daemon, port: int) -> socket.socket:
@@ -79,12 +84,14 @@ def test_every_hosts_port_leads_to_members_until_they_and_the_service_go(cluster
     )
     one.client.create_service(body)
     for daemon in cluster.daemons:
-        wait_for(lambda d=daemon: open_at(d, "shop"), 20.0, "the ports are open")  # type: ignore[misc]
+        wait_for(lambda d=daemon: open_at(d, "shop", 2), 20.0, "the ports are open")  # type: ignore[misc]
     for asker, asked in ((one, other), (other, one), (one, one)):
         held = [connect(asker, asked, 8081) for _ in range(4)]
         assert sorted(hear(made, b"hello") for made in held) == ["m0", "m0", "m1", "m1"]
         for made in held:
             made.close()
+        # Those that end are counted until the relay has seen it.
+        wait_for(lambda d=asked: is_unused(d, "shop"), 20.0, "all have ended")  # type: ignore[misc]
     with other.host.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as asking:
         asking.settimeout(20.0)
         asking.connect((one.vtep, 8053))

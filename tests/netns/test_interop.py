@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.netns
 
 VNI = 4711
 NETWORK = "mixed"
+OURS = {*("eth", "ethertype", "arp", "ip", "ipv6", "icmp", "icmpv6", "tcp", "udp", "vxlan", "data")}
 MTU = 1430  # fits both versions of the underlay
 
 
@@ -135,13 +137,10 @@ def test_every_packet_on_the_wire_is_plain_vxlan_with_valid_checksums(
         assert len(outer) <= 1500
         assert outer.payload.chksum == 0 or checksums_ok(Ether(packet))
         assert isinstance(outer, IP) or (isinstance(outer, IPv6) and outer.payload.chksum)
-    read = tshark(capture.packets(), tmp_path, port=mixed.port, show="vxlan.vni")
-    assert read == [str(VNI)] * len(sightings)
+    read = partial(tshark, capture.packets(), tmp_path, port=mixed.port)
+    assert read(show="vxlan.vni") == [str(VNI)] * len(sightings)
     wrong = "ip.checksum.status == 0 || tcp.checksum.status == 0 || udp.checksum.status == 0"
-    assert not tshark(
-        capture.packets(),
-        tmp_path,
-        port=mixed.port,
-        show="frame.number",
-        only=f"{wrong}||_ws.malformed",
-    )
+    assert not read(show="frame.number", only=wrong)
+    # What is exchanged is random, on ports that may be some other protocol's.
+    malformed = read(show="frame.protocols", only="_ws.malformed")
+    assert not [names for names in malformed if set(names.split(":")) <= OURS]
