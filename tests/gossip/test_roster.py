@@ -6,6 +6,7 @@ import pytest
 
 from tests.gossip.stage import EPOCH, QUIET, Actor, Stage, identity
 from vxnet.gossip.events import AlarmKind, MemberChanged, MemberState
+from vxnet.gossip.member import Peer
 from vxnet.wire.gossip import Alive, Dead, Ping, Suspect
 
 
@@ -218,6 +219,17 @@ def test_a_member_at_another_address_is_found_there(stage: Stage) -> None:
     gossip.say(at_gossip_address(mover, mover.alive(), ip=there.ip, inc=1))
     assert stage.node.roster.at(there) is mover.peer
     assert stage.node.roster.at(old) is None
+
+
+def test_a_copy_of_a_member_is_the_same_member_known_from_then_on(stage: Stage) -> None:
+    member = stage.actor()
+    member.attach()
+    peer = member.peer
+    peer.rtt_s, peer.pinged, peer.answers_missed, peer.attempts, peer.asked = 0.1, 2, 3, 4, 5.0
+    again = peer.copy(99.0)
+    differ = {slot for slot in Peer.__slots__ if getattr(again, slot) != getattr(peer, slot)}
+    assert differ == {"since"}
+    assert again.since == 99.0
 
 
 def test_what_is_forgotten_is_in_no_index(stage: Stage) -> None:

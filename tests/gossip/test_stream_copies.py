@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.gossip.replicas import Owner, rows_of
 from vxnet.gossip.rules import ALL_RULES, Rule
-from vxnet.gossip.stream import parts
+from vxnet.gossip.stream import Stream, parts
 from vxnet.wire.gossip import encode
 from vxnet.wire.rows import Head, Row
 
@@ -76,6 +76,19 @@ def test_an_item_tells_contents_only_where_the_copy_is_complete() -> None:
     owner.pull_from(replica)
     assert replica.item(contents=True).count == 2
     assert replica.item().count == 0
+
+
+def test_a_replica_is_all_that_it_was_made_from_and_parts_from_it_with_the_next_change() -> None:
+    owner = Owner()
+    owner.set("a"), owner.set("b"), owner.delete("a")
+    owner.contribution = 5  # to the roots of the table that holds it
+    replica = owner.replica()
+    differ = {slot for slot in Stream.__slots__ if getattr(replica, slot) != getattr(owner, slot)}
+    assert differ == {"contribution"}
+    owner.set("b", 2)
+    assert rows_of(replica) == {"b": 0}
+    owner.pull_from(replica)
+    assert rows_of(replica) == {"b": 2}
 
 
 @given(st.lists(st.integers(0, 200), max_size=30), st.integers(10, 300))

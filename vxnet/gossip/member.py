@@ -6,7 +6,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from vxnet.gossip.events import Member, MemberState, NodeId
-from vxnet.gossip.slots import copier
 from vxnet.wire.addr import Ip, Vtep, format_ip
 from vxnet.wire.gossip import Alive
 
@@ -113,8 +112,24 @@ class Peer:
 
     def copy(self, now: float) -> "Peer":
         """The same member as another node knows it that has asked it nothing yet."""
-        again = _copy(self)
+        again = object.__new__(Peer)  # by name: clusters that begin whole make millions
+        again.id = self.id
+        again.state = self.state
+        again.verified = self.verified
         again.since = now
+        again.rtt_s = self.rtt_s
+        again.suspicion = self.suspicion
+        again.info = self.info
+        again.attached = self.attached
+        again.pinged = self.pinged
+        again.answers_missed = self.answers_missed
+        again.attempts = self.attempts
+        again.asked = self.asked
+        again.epoch = self.epoch
+        again.inc = self.inc
+        again.name = self.name
+        again.vtep = self.vtep
+        again.address = self.address
         return again
 
     @property
@@ -158,9 +173,6 @@ class Peer:
             pings=self.pinged,
             pings_lost=self.answers_missed,
         )
-
-
-_copy = copier(Peer, Peer.__slots__)
 
 
 def newer(peer: Peer, epoch: int, inc: int, state: MemberState) -> bool:

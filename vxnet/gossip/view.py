@@ -202,7 +202,8 @@ class View:
             stream = self._table.get(*name)
             stale = self._stale.get(name)
             keys = [*(stream.rows if stream else ()), *(stale.rows if stale else ())]
-            self.backlog.add(*name, keys, self._now)
+            if keys:
+                self.backlog.add(*name, keys, self._now)
         self._flood_target(peer, scope - 1)
 
     def _apply(self, owner: int, scope: int, keys: Iterable[Key]) -> None:
