@@ -18,6 +18,7 @@ from vxnet.datapath.base import (
     Segment,
     SetEntry,
     SetPeers,
+    SetRelays,
     SetServices,
 )
 from vxnet.errors import StateError
@@ -138,6 +139,10 @@ class Forwarding:
 
     def set_services(self, change: SetServices) -> None:
         """Balance a network's services like this from now on."""
+        self._datapath.program([change])
+
+    def set_relays(self, change: SetRelays) -> None:
+        """Have members of a network answer clients outside like this from now on."""
         self._datapath.program([change])
 
     def add_port(self, port: Port, link: Link) -> None:

@@ -2,12 +2,12 @@
 
 The host has a station of its own in the service's network, behind which are sockets and nobody
 else, as with a resolver's door. Unlike that, it has an address that no other host has, so that
-members on all hosts can answer it.
+members on all hosts can answer it. A member that has a way out by its network is shown its clients'
+own addresses: its host knows that they came by this one, and has the answers find it (`waysback`).
 """
 
 import asyncio
 import contextlib
-import hashlib
 import logging
 import os
 import socket
@@ -23,8 +23,7 @@ from vxnet.addresses import Addresses
 from vxnet.cnm.driver import NetworkDriver
 from vxnet.cnm.model import (
     Endpoint,
-    EndpointId,
-    IpInterface,
+    IpAddress,
     Network,
     NetworkId,
     device_alias,
@@ -39,9 +38,10 @@ from vxnet.names.rows import Serving
 from vxnet.networks import Networks
 from vxnet.relays.base import Bound, Target
 from vxnet.relays.datagrams import DatagramRelay
+from vxnet.relays.sources import Sources
 from vxnet.relays.streams import StreamRelay
 from vxnet.services import Services
-from vxnet.stations import give_up, host_station, take_up
+from vxnet.stations import give_up, relay_station, take_up
 from vxnet.tending import woken
 
 __all__ = ["Ingress", "Opening"]
@@ -110,6 +110,7 @@ class Ingress:
         enabled: bool = True,
     ) -> None:
         self.bound = Bound()
+        self.sources = Sources()
         self._services = services
         self._networks = networks
         self._addresses = addresses
@@ -134,6 +135,18 @@ class Ingress:
             problem = "" if relay is not None else self._problems.get(wish, "not open here")
             found.append(Opening(port, problem, 0 if relay is None else len(relay)))
         return found
+
+    def seen_by(self, member: Named) -> str:
+        """Whom a member takes clients of published ports for, as this host believes."""
+        versions = {4 if len(ip) == 4 else 6 for ip in member.row.ips}
+        shown = versions & set(member.row.ways_out)
+        if not shown:
+            return "the host: it has no way out by this network"
+        if self.sources.is_spared(member.id, asyncio.get_running_loop().time()):
+            return "the host: it did not answer clients"
+        if shown == versions:
+            return "clients"
+        return f"clients over IPv{shown.pop()}"
 
     def counters(self) -> Counter[str]:
         """What was counted."""
@@ -165,10 +178,14 @@ class Ingress:
                         report(error)
                     self._problems[wish] = str(error)
                     self._retry_at[wish] = now + RETRY_AFTER_S
+        there: set[bytes] = set()
         for wish, relay in self._relays.items():
             row = self._services.catalogue.get(wish.service)
             if row is not None:
-                relay.keep({member.id for member in self._services.members(row)})
+                members = {member.id for member in self._services.members(row)}
+                there |= members
+                relay.keep(members)
+        self.sources.keep(there)
         in_use = {wish.network for wish in self._relays}
         for network in self._stands.keys() - in_use:
             await self._leave(network)
@@ -206,17 +223,24 @@ class Ingress:
     async def _open(self, wish: _Wish) -> None:
         stand = await self._enter(wish.network)
 
-        def choose(held: Counter[bytes], tried: Collection[bytes]) -> Target | None:
-            return self._choose(wish, held, tried)
+        def choose(
+            held: Counter[bytes], tried: Collection[bytes], client: IpAddress
+        ) -> Target | None:
+            return self._choose(wish, held, tried, client)
 
         published = wish.port.published
         relay: StreamRelay | DatagramRelay
         if wish.port.protocol == "tcp":
             relay = StreamRelay(
-                published, choose, stand.make_socket, self.bound, proxy_protocol=wish.proxy_protocol
+                published,
+                choose,
+                stand.make_socket,
+                self.bound,
+                self.sources,
+                proxy_protocol=wish.proxy_protocol,
             )
         else:
-            relay = DatagramRelay(published, choose, stand.make_socket, self.bound)
+            relay = DatagramRelay(published, choose, stand.make_socket, self.bound, self.sources)
         await relay.open()
         self._relays[wish] = relay
         _log.info("published port open", {"port": wish.port, "service": wish.service})
@@ -225,7 +249,9 @@ class Ingress:
         own = self._own_id()
         return (member for member in self._services.members(row) if member.owner == own)
 
-    def _choose(self, wish: _Wish, held: Counter[bytes], tried: Collection[bytes]) -> Target | None:
+    def _choose(
+        self, wish: _Wish, held: Counter[bytes], tried: Collection[bytes], client: IpAddress
+    ) -> Target | None:
         """Of the healthy members, one of those that have the fewest here."""
         row = self._services.catalogue.get(wish.service)
         if row is None:
@@ -244,7 +270,32 @@ class Ingress:
             return None
         fewest = min(held[member.id] for member in takers)
         chosen = self._random.choice([m for m in takers if held[m.id] == fewest])
-        return Target(chosen.id, ip_address(bytes(chosen.row.ips[0])), wish.port.target)
+        return self._target(wish, chosen, client)
+
+    def _target(self, wish: _Wish, member: Named, client: IpAddress) -> Target:
+        """Where to reach a member; at an address it can answer the client's own from, if any."""
+        addresses = [ip_address(bytes(ip)) for ip in member.row.ips]
+        fitting = [address for address in addresses if address.version == client.version]
+        shows_client = (
+            bool(fitting)
+            and client.version in member.row.ways_out
+            and not (wish.proxy_protocol and wish.port.protocol == "tcp")
+            and self._is_outside(client, wish.network)
+        )
+        address = fitting[0] if shows_client else addresses[0]
+        return Target(member.id, address, wish.port.target, shows_client)
+
+    def _is_outside(self, client: IpAddress, network_id: NetworkId) -> bool:
+        """Whether what members answer to an address leaves their network."""
+        network = self._networks.by_id(network_id)
+        return (
+            network is not None
+            and not any(client in subnet.prefix for subnet in network.subnets)
+            and not client.is_loopback
+            and not client.is_link_local
+            and not client.is_unspecified
+            and not client.is_multicast
+        )
 
     # Stations
 
@@ -255,12 +306,12 @@ class Ingress:
         network = self._networks.by_id(network_id)
         if network is None:
             raise HostError("the network of a service is gone")
-        endpoint = _station(network, self._own_id())
+        endpoint = relay_station(network, self._own_id())
         addresses = await self._addresses.allocate(network, (), endpoint.name)
         device, alias = device_name(endpoint.id), device_alias(endpoint.id)
         stand = None
         try:
-            endpoint = _station(network, self._own_id(), addresses)
+            endpoint = relay_station(network, self._own_id(), addresses)
             fd = await run_outside(
                 lambda: os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
             )
@@ -269,6 +320,7 @@ class Ingress:
             stand = _Stand(network, endpoint, fd, makers)
             await self._host.remove(None, device, alias)  # what a killed daemon left
             interface = await take_up(self._overlay, network, endpoint, IFNAME)
+            await self._host.take_all(path)
             await self._host.place(device, path, interface)
         except BaseException:
             if stand is not None:
@@ -293,9 +345,3 @@ def _wishes(row: ServiceRow) -> Iterator[_Wish]:
     for port in row.ports:
         if port.published:
             yield _Wish(port, row.name, row.network_id, row.publish_mode, row.proxy_protocol)
-
-
-def _station(network: Network, owner: int, addresses: tuple[IpInterface, ...] = ()) -> Endpoint:
-    digest = hashlib.blake2s(f"ingress/{network.id}/{owner}".encode(), digest_size=16).hexdigest()
-    number = EndpointId(digest)
-    return host_station(number, f"ingress of {owner:x}", network, addresses)

@@ -32,6 +32,8 @@ class NameService:
             Serving.HEALTHY
         )
         """How an endpoint of this host serves, as its health was last seen."""
+        self.ways_out: Callable[[Endpoint], tuple[int, ...]] = lambda _endpoint: ()
+        """In which versions of IP an endpoint of this host answers addresses outside."""
         self.watchers: list[Callable[[], None]] = []
         """Told after any change of names."""
         self.bad_rows = 0
@@ -82,6 +84,7 @@ class NameService:
                 Membership(service, self.serving(endpoint, service))
                 for service in endpoint.services
             ),
+            ways_out=self.ways_out(endpoint),
         )
 
     def _on_control(self, events: Sequence[Event]) -> None:

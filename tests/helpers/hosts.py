@@ -34,6 +34,8 @@ from vxnet.resolvers import Resolvers
 from vxnet.sandboxes import Sandboxes
 from vxnet.services import Services
 from vxnet.surroundings import Surroundings
+from vxnet.waysback import WaysBack
+from vxnet.waysout import WaysOut
 from vxnet.wire.addr import Ip, Mac, Vtep
 
 __all__ = ["NETNS", "ImaginedHost", "ImaginedLink", "vtep_of"]
@@ -152,6 +154,11 @@ class ImaginedHost:
             lambda: self.control.members()[0].id,
             Random(f"{number} {seed}"),
         )
+        self.ways_out = WaysOut(self.names, self.registry, self.services, self.host)
+        self.ways_back = WaysBack(
+            self.services, self.networks, self.registry, self.forwarding, self.control
+        )
+        self.resolvers.arrivals.append(self.ways_back.arrived)
         self.watch = MemoryWatch()
         plumbing = Plumbing(self.networks, self.registry, self.host, self.watch)
         self.recoverer = Recoverer(self.table, self.addresses, self.registry, plumbing)

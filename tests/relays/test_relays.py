@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 
+from vxnet.cnm.model import IpAddress
 from vxnet.errors import HostError
 from vxnet.relays.base import Bound, Target
 from vxnet.relays.datagrams import SESSION_IDLE_S, DatagramRelay
+from vxnet.relays.sources import Sources
 from vxnet.relays.streams import StreamRelay
 from vxnet.wire.proxy_protocol import SIGNATURE, header
 
@@ -35,7 +37,9 @@ class Members:
             for n, server in enumerate(servers)
         ]
 
-    def choose(self, held: Counter[bytes], tried: Collection[bytes]) -> Target | None:
+    def choose(
+        self, held: Counter[bytes], tried: Collection[bytes], _client: IpAddress
+    ) -> Target | None:
         willing = [target for target in self.targets if target.member not in tried]
         return min(willing, key=lambda t: held[t.member], default=None)
 
@@ -75,7 +79,12 @@ async def relay_to(
 ) -> AsyncIterator[tuple[StreamRelay, int]]:
     port = free_port()
     relay = StreamRelay(
-        port, found.choose, make_socket, bound or Bound(), proxy_protocol=proxy_protocol
+        port,
+        found.choose,
+        make_socket,
+        bound or Bound(),
+        Sources(),
+        proxy_protocol=proxy_protocol,
     )
     await relay.open()
     try:
@@ -215,7 +224,7 @@ async def test_a_port_that_is_taken_is_said_to_be() -> None:
     async with members(0) as found:
         with socket.create_server(("", 0)) as taken:
             port = taken.getsockname()[1]
-            relay = StreamRelay(port, found.choose, make_socket, Bound())
+            relay = StreamRelay(port, found.choose, make_socket, Bound(), Sources())
             with pytest.raises(HostError, match=f"port {port} of this host cannot be had"):
                 await relay.open()
 
@@ -245,11 +254,11 @@ async def test_a_clients_datagrams_go_to_one_member_and_come_back_from_where_it_
         transports.append(transport)
         targets.append(Target(bytes([number]), HERE, transport.get_extra_info("sockname")[1]))
 
-    def choose(held: Counter[bytes], _: Collection[bytes]) -> Target:
+    def choose(held: Counter[bytes], _: Collection[bytes], _client: IpAddress) -> Target:
         return min(targets, key=lambda target: held[target.member])
 
     port, bound = free_port(socket.SOCK_DGRAM), Bound(most=2)
-    relay = DatagramRelay(port, choose, make_socket, bound)
+    relay = DatagramRelay(port, choose, make_socket, bound, Sources())
     await relay.open()
     clients = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(3)]
     try:
@@ -280,7 +289,9 @@ async def test_a_members_datagrams_are_heard_again_after_it_was_away() -> None:
     at = free_port(socket.SOCK_DGRAM)
     target = Target(b"m", HERE, at)
     port, bound = free_port(socket.SOCK_DGRAM), Bound(most=2)
-    relay = DatagramRelay(port, lambda _held, _tried: target, make_socket, bound)
+    relay = DatagramRelay(
+        port, lambda _held, _tried, _client: target, make_socket, bound, Sources()
+    )
     await relay.open()
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:

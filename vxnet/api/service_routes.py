@@ -85,6 +85,7 @@ class ServiceRoutes:
                     tuple(format_ip(ip) for ip in member.row.ips),
                     serving.name.lower(),
                     flows.get(member.row.station, 0),
+                    self.ingress.seen_by(member) if row.is_published else "",
                 )
                 for member in self.services.members(row)
                 if (serving := member.row.serving(row.name)) is not None

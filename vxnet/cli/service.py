@@ -162,8 +162,13 @@ def _show(service: ServiceView, json: bool) -> None:
         )
     if service.members:
         typer.echo()
+        # What comes to published ports is seen as by this host's relays.
+        sees = ("SEES",) if service.published else ()
         table(
-            ("MEMBER", "HOST", "ADDRESSES", "SERVING", "FLOWS FROM HERE"),
-            ((m.endpoint, m.host, m.addresses, m.serving, m.flows) for m in service.members),
+            ("MEMBER", "HOST", "ADDRESSES", "SERVING", "FLOWS FROM HERE", *sees),
+            (
+                (m.endpoint, m.host, m.addresses, m.serving, m.flows, *(m.sees for _ in sees))
+                for m in service.members
+            ),
             "",
         )

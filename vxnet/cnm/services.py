@@ -74,6 +74,11 @@ class ServiceRow(msgspec.Struct, frozen=True, array_like=True):
         """Where it is reached."""
         return tuple(Ip(vip) for vip in self.vips)
 
+    @property
+    def is_published(self) -> bool:
+        """Whether ports of the hosts lead to it."""
+        return any(port.published for port in self.ports)
+
 
 class Health(msgspec.Struct, frozen=True):
     """What is asked of a member; no path: whether its port opens."""

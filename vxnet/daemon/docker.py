@@ -11,7 +11,6 @@ from vxnet.config import DockerSettings
 from vxnet.docker.driver import DockerDriver
 from vxnet.docker.endpoints import DockerEndpoints
 from vxnet.docker.engine import Engine
-from vxnet.docker.gateways import PREFIX as GATEWAY_PREFIX
 from vxnet.docker.gateways import Gateways
 from vxnet.docker.ipam import IpamDriver
 from vxnet.docker.ledger import Ledger
@@ -22,6 +21,7 @@ from vxnet.endpoints import Endpoints
 from vxnet.host.base import Firewall, HostNetwork, Links, Store
 from vxnet.host.firewall import DockerForwardPass
 from vxnet.networks import Networks
+from vxnet.stations import GATEWAY_PREFIX
 
 __all__ = ["serve_docker"]
 

@@ -25,6 +25,8 @@ from vxnet.registry import Registry
 from vxnet.resolvers import DNS_PORT, Resolvers
 from vxnet.resolvfiles import ResolvFiles
 from vxnet.services import Services
+from vxnet.waysback import WaysBack
+from vxnet.waysout import WaysOut
 
 __all__ = ["Naming", "build_naming", "build_resolvers"]
 
@@ -41,6 +43,8 @@ class Naming:
     services: Services
     health: HealthChecks
     ingress: Ingress
+    ways_out: WaysOut
+    ways_back: WaysBack
 
     def work(self, report: Report) -> list[Coroutine[Any, Any, None]]:
         """What is to run until cancelled."""
@@ -49,6 +53,8 @@ class Naming:
             self.services.run(report),
             self.health.run(report),
             self.ingress.run(report),
+            self.ways_out.run(report),
+            self.ways_back.run(report),
         ]
 
     def counters(self) -> dict[str, int]:
@@ -118,4 +124,7 @@ def build_naming(
         random,
         enabled=settings.services.ingress,
     )
-    return Naming(names, resolvers, files, services, health, ingress)
+    ways_out = WaysOut(names, registry, services, host)
+    ways_back = WaysBack(services, networks, registry, forwarding, control)
+    resolvers.arrivals.append(ways_back.arrived)
+    return Naming(names, resolvers, files, services, health, ingress, ways_out, ways_back)

@@ -23,6 +23,7 @@ from vxnet.switch.model import (
     ServicePort,
     SetEntry,
     SetPeers,
+    SetRelays,
     SetServices,
 )
 from vxnet.underlay.udp import UdpSettings
@@ -44,6 +45,7 @@ __all__ = [
     "ServicePort",
     "SetEntry",
     "SetPeers",
+    "SetRelays",
     "SetServices",
     "Stats",
 ]

@@ -12,6 +12,7 @@ from vxnet.datapath.base import (
     Service,
     SetEntry,
     SetPeers,
+    SetRelays,
     SetServices,
     Stats,
 )
@@ -35,6 +36,7 @@ class MemoryDatapath:
         self.entries: dict[tuple[Vni, Mac], SetEntry] = {}
         self.peers: dict[Vni, SetPeers] = {}
         self.services: dict[Vni, tuple[Service, ...]] = {}
+        self.relays: dict[Vni, SetRelays] = {}
         self.paths: dict[Vtep, int | None] = {}
         self.watcher: Watcher | None = None
         self.injected: list[tuple[PortId, bytes]] = []
@@ -81,6 +83,8 @@ class MemoryDatapath:
                     self.peers[vni] = change
                 case SetServices(vni, services):
                     self.services[vni] = services
+                case SetRelays(vni):
+                    self.relays[vni] = change
 
     def set_path(self, vtep: Vtep, frame_max_bytes: int | None) -> None:
         self.paths[vtep] = frame_max_bytes

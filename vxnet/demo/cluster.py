@@ -97,9 +97,13 @@ class Daemon:
         """The networks this host knows."""
         return self.client.networks()
 
-    def create_network(self, name: str, subnets: Sequence[str]) -> NetworkView:
+    def create_network(
+        self, name: str, subnets: Sequence[str], gateways: Sequence[str] = ()
+    ) -> NetworkView:
         """Make a network, of subnets that others may have too."""
-        body = NetworkBody(name, subnets=tuple(subnets), allow_overlap=True)
+        body = NetworkBody(
+            name, subnets=tuple(subnets), gateways=tuple(gateways), allow_overlap=True
+        )
         return self.client.create_network(body)
 
     def attach(

@@ -7,12 +7,14 @@ from typing import Any, Final
 
 from vxnet.demo.checks import MAIN, SUBNETS, members_up
 from vxnet.demo.report import Finding
-from vxnet.demo.shop import NAME, PORT, PUBLISHED, Member, Request, Shop
+from vxnet.demo.shop import NAME, PORT, PUBLISHED, TOLD, Member, Request, Shop
 from vxnet.demo.stage import Check, Stage
 
 __all__ = ["CHECKS"]
 
 REQUESTS: Final = 25  # of each thread of a customer, at rest
+GATEWAYS: Final = ("10.9.0.1", "fd00:9::1")
+"""Nobody's addresses; by them members have a way out, and answer clients outside."""
 BEFORE_S: Final = 3.0
 AFTER_S: Final = 4.0
 
@@ -20,7 +22,7 @@ AFTER_S: Final = 4.0
 def service_made(stage: Stage) -> Finding:
     """A service with members on every host, each of which every host believes healthy."""
     cluster = stage.cluster
-    cluster.daemons[0].create_network(MAIN, SUBNETS)
+    cluster.daemons[0].create_network(MAIN, SUBNETS, GATEWAYS)
     cluster.wait_for_network(MAIN)
     stage.opened = shop = Shop(cluster)
     seconds = shop.wait_until_healthy()
@@ -64,15 +66,17 @@ def load_balanced(stage: Stage) -> Finding:
 
 
 def published(stage: Stage) -> Finding:
-    """Each host asks another at the service's published port; members are told who it is."""
+    """Each host asks another at published ports: members see it, or are told by a header."""
     shop = stage.shop
     seconds = shop.wait_until_open()
     requests = shop.ask(shop.outsiders(shop.daemons), REQUESTS, "by published port")
     found = _spread(shop, requests)
+    told = _spread(shop, shop.ask(shop.outsiders(shop.daemons, TOLD), REQUESTS, "by PROXY header"))
     return Finding(
-        found.ok,
-        f"port {PUBLISHED} open on {len(shop.daemons)} hosts after {seconds:.1f} s; {found.seen}",
-        found.details,
+        found.ok and told.ok,
+        f"port {PUBLISHED} open on {len(shop.daemons)} hosts after {seconds:.1f} s; {found.seen}; "
+        f"port {TOLD}, where hosts tell the client in a header: {told.seen}",
+        {**found.details, "told": told.details},
     )
 
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
+
 from vxnet.api.model import ServiceBody
 from vxnet.demo.cluster import Cluster, Daemon, wait_for
 from vxnet.demo.namespace import Namespace
@@ -18,12 +20,14 @@ from vxnet.demo.processes import end_all
 from vxnet.demo.report import MemberRow
 from vxnet.errors import HostError
 
-__all__ = ["NAME", "PORT", "PUBLISHED", "Asker", "Member", "Request", "Shop"]
+__all__ = ["NAME", "PORT", "PUBLISHED", "TOLD", "Asker", "Member", "Request", "Shop"]
 
 NETWORK: Final = "blue"
 NAME: Final = "shop"
 PORT: Final = 80
 PUBLISHED: Final = 8080
+TOLD: Final = 8081
+"""The published port where members are told of their clients by the PROXY protocol."""
 TARGET: Final = 8080
 MEMBERS: Final = 6
 THREADS: Final = 4
@@ -78,7 +82,9 @@ class Member:
         self.fate = ""
         self.answered: Counter[str] = Counter()
         self._log = daemon.host.directory / f"{name}.log"
-        self.station = daemon.attach(NETWORK, name=name, aliases=(name,), services=(NAME,))
+        self.station = daemon.attach(
+            NETWORK, name=name, aliases=(name,), services=(NAME, f"{NAME}-told")
+        )
         with self._log.open("wb") as log:
             command = [sys.executable, "-m", "vxnet.demo.member", name, str(TARGET)]
             self.process = self.station.sandbox.popen(command, stdout=log)
@@ -116,31 +122,35 @@ class Shop:
             ports=(f"{PORT}:{TARGET}",),
             health="http:/health",
             publish=(f"{PUBLISHED}:{PORT}",),
-            proxy_protocol="v2",
         )
         self.vips = self.daemons[0].client.create_service(body).vips
+        told = msgspec.structs.replace(
+            body, name=f"{NAME}-told", vip="none", publish=(f"{TOLD}:{PORT}",), proxy_protocol="v2"
+        )
+        self.daemons[0].client.create_service(told)
         turns = itertools.cycle(self.daemons)
         self.members = [Member(next(turns), f"m{n}") for n in range(1, MEMBERS + 1)]
         stations = [daemon.attach(NETWORK, name="customer") for daemon in self.daemons[:-1]]
         self.customers = [Asker(s.label, s.sandbox, s.addresses) for s in stations]
         self._files = itertools.count(1)
 
-    def outsiders(self, hosts: Sequence[Daemon]) -> list[Asker]:
-        """Each of these hosts, asking at the published port of the next of them."""
+    def outsiders(self, hosts: Sequence[Daemon], port: int = PUBLISHED) -> list[Asker]:
+        """Each of these hosts, asking at a published port of the next of them."""
         return [
-            Asker(one.host.label, one.host, (one.vtep,), other.vtep, PUBLISHED)
+            Asker(one.host.label, one.host, (one.vtep,), other.vtep, port)
             for one, other in zip(hosts, [*hosts[1:], hosts[0]], strict=True)
         ]
 
     def wait_until_open(self) -> float:
-        """Until the published port is open on every host: how long that took."""
+        """Until published ports are open on every host, for clients: how long that took."""
         return wait_for(
             lambda: all(
-                [port.state for port in daemon.client.service(NAME).published] == ["open"]
-                for daemon in self.daemons
+                [port.state for service in services for port in service.published] == ["open"] * 2
+                and all(member.sees == "clients" for s in services for member in s.members)
+                for services in (daemon.client.services() for daemon in self.daemons)
             ),
             HEALTHY_WITHIN_S,
-            "the published port is open on every host",
+            "the published ports are open on every host, and members see clients",
         )
 
     def rows(self) -> list[MemberRow]:

@@ -5,7 +5,6 @@ container leaves by the host it is on, as it does with Docker's bridge. It is a 
 namespace; the kernel routes, and the packet filter translates.
 """
 
-import hashlib
 import logging
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -13,7 +12,6 @@ from typing import Final
 from vxnet.cnm.driver import NetworkDriver
 from vxnet.cnm.model import (
     Endpoint,
-    EndpointId,
     EndpointState,
     IpAddress,
     IpInterface,
@@ -26,13 +24,11 @@ from vxnet.cnm.subnets import overlap
 from vxnet.drivers.outlets import Outlet, rules
 from vxnet.errors import VxnetError
 from vxnet.host.base import Firewall, ForwardPass, HostNetwork, Links
-from vxnet.stations import give_up, host_station, take_up
+from vxnet.stations import gateway_station, give_up, take_up
 
-__all__ = ["HERE", "PREFIX", "Gateways"]
+__all__ = ["HERE", "Gateways"]
 
 HERE: Final = "/proc/self/ns/net"
-PREFIX: Final = "vxg"
-"""What the names of the devices begin with, so that one rule of the host's lets them all pass."""
 
 _log = logging.getLogger(__name__)
 
@@ -62,7 +58,7 @@ class Gateways:
     ) -> tuple[IpAddress, ...]:
         """Have a gateway; returns its addresses, none where this host cannot be one."""
         if network.id not in self._open:
-            gateway = _gateway(network, addresses)
+            gateway = gateway_station(network, addresses)
             if not addresses or not await self._is_free(network, gateway):
                 return ()
             await self._make(network, gateway)
@@ -149,11 +145,3 @@ class Gateways:
                     )
                     return False
         return True
-
-
-def _gateway(network: Network, addresses: tuple[IpInterface, ...]) -> Endpoint:
-    """The same on every host."""
-    digest = hashlib.blake2s(network.id.encode(), digest_size=16).hexdigest()
-    # device_name puts "vx" in front.
-    number = EndpointId(f"{PREFIX[2:]}{digest[1:]}")
-    return host_station(number, f"gateway of {network.name}", network, addresses, anycast=True)

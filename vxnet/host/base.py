@@ -114,6 +114,17 @@ class HostNetwork(Protocol):
         """
         ...
 
+    async def ways_out(self, path: str, name: str) -> tuple[int, ...]:
+        """The versions of IP in which a sandbox's default route leads to this device."""
+        ...
+
+    async def take_all(self, path: str) -> None:
+        """Have a new namespace take packets to any address for its own, before devices come.
+
+        Sockets there may speak as anybody. Addresses that it has other routes to are left out.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Bridge:

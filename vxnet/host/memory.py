@@ -90,6 +90,14 @@ class MemoryHost:
         self.sandboxes[path][interface.name] = interface
         self._placed[device] = (path, interface.name)
 
+    async def ways_out(self, path: str, name: str) -> tuple[int, ...]:
+        await self.check_sandbox(path)
+        interface = self.sandboxes[path].get(name)
+        return () if interface is None else tuple(g.version for g in interface.gateways)
+
+    async def take_all(self, path: str) -> None:
+        self._refuse()
+
     def device_at(self, path: str, name: str) -> str:
         """What a device in a sandbox was called on the host."""
         return next(device for device, place in self._placed.items() if place == (path, name))

@@ -33,6 +33,17 @@ RESOLVERS: Final = Path("/etc/resolv.conf")
 RTN_UNICAST: Final = 1  # linux/rtnetlink.h
 IFF_UP: Final = 1  # linux/if.h
 IFA_F_NODAD: Final = 0x02  # linux/if_addr.h; nobody else has an address that vxnet handed out
+RTN_LOCAL: Final = 2
+RT_TABLE_MAIN: Final = 254
+RT_SCOPE_HOST: Final = 254
+OUTSIDE: Final = {4: "198.51.100.1", 6: "2001:db8::1"}  # RFC 5737, RFC 3849: nobody's in particular
+# Whoever speaks as anybody is to say by ARP that it has its own address alone; and to ask by ND at
+# once, from a link-local address that was not found to be its own in seconds of listening first.
+AS_ANYBODY: Final = {
+    "ipv4/conf/{}/arp_announce": "2",
+    "ipv4/conf/{}/arp_ignore": "1",
+    "ipv6/conf/{}/accept_dad": "0",
+}
 ANNOUNCES: Final = ("ipv4/conf/{}/arp_notify", "ipv6/conf/{}/ndisc_notify")
 
 
@@ -90,6 +101,12 @@ class NetlinkHost:
         await run_inside(path, lambda: _check_free(path, interface))
         await run_inside(None, lambda: _move(device, path, interface))
         await run_inside(path, lambda: _settle(device, path, interface))
+
+    async def ways_out(self, path: str, name: str) -> tuple[int, ...]:
+        return await run_inside(path, lambda: _ways_out(path, name))
+
+    async def take_all(self, path: str) -> None:
+        await run_inside(path, lambda: _take_all(path))
 
 
 @contextmanager
@@ -333,6 +350,48 @@ def _add_default_routes(socket: Any, index: int, interface: Interface) -> None:
         ways += [{"family": _family(version)} for version in versions]
     for way in ways:
         socket.route("replace", dst="default", oif=index, priority=interface.metric, **way)
+
+
+def _ways_out(path: str, name: str) -> tuple[int, ...]:
+    """Runs inside the sandbox."""
+    found = []
+    with netlink(f"the routes of {path} cannot be read") as socket:
+        index = index_of(socket, name)
+        for version, outside in OUTSIDE.items():
+            with suppress(NetlinkError):  # there is no route
+                (route,) = socket.route("get", dst=outside, family=_family(version))
+                if index is not None and route.get("RTA_OIF") == index:
+                    found.append(version)
+    return tuple(found)
+
+
+def _take_all(path: str) -> None:
+    """Runs inside the namespace."""
+    for setting, value in AS_ANYBODY.items():
+        for devices in ("all", "default"):
+            where = Path("/proc/sys/net", setting.format(devices))
+            try:
+                where.write_text(value, encoding="ascii")
+            except OSError as error:
+                if "ipv4" in setting:
+                    reason = error.strerror
+                    raise HostError(f"{where} cannot be set to {value}: {reason}") from None
+    with netlink(f"{path} cannot be made to take all addresses") as socket:
+        loopback = index_of(socket, "lo")
+        socket.link("set", index=loopback, state="up")
+        for version in (4, 6):
+            # In the main table, where the network's own subnets have longer prefixes.
+            way = {
+                "oif": loopback,
+                "type": RTN_LOCAL,
+                "table": RT_TABLE_MAIN,
+                "scope": RT_SCOPE_HOST,
+            }
+            try:
+                socket.route("replace", dst="default", family=_family(version), **way)
+            except NetlinkError:
+                if version == 4:
+                    raise  # a kernel may be without IPv6
 
 
 def _family(version: int) -> int:

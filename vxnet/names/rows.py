@@ -42,6 +42,8 @@ class NameRow(msgspec.Struct, frozen=True, array_like=True):
     ips: tuple[bytes, ...]
     aliases: tuple[str, ...] = ()
     memberships: tuple[Membership, ...] = ()
+    ways_out: tuple[int, ...] = ()
+    """The versions of IP in which it answers addresses outside by this network's gateway."""
 
     @property
     def network_id(self) -> NetworkId:
@@ -89,6 +91,7 @@ def read_row(body: bytes) -> NameRow:
         or row.mac[0] & 1
         or len(row.ips) > IPS_MAX
         or any(len(ip) not in (4, 16) for ip in row.ips)
+        or len(row.ways_out) > IPS_MAX
     ):
         raise WireError(f"the row of {row.name!r} has addresses of wrong sizes")
     return row

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import ipaddress
 import socket
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection
@@ -11,7 +12,16 @@ from typing import Final
 from vxnet.cnm.model import IpAddress
 from vxnet.errors import HostError
 
-__all__ = ["BACKLOG", "CONNECTIONS_MAX", "Bound", "Chooser", "SocketMaker", "Target", "listener"]
+__all__ = [
+    "BACKLOG",
+    "CONNECTIONS_MAX",
+    "Bound",
+    "Chooser",
+    "SocketMaker",
+    "Target",
+    "listener",
+    "plain",
+]
 
 CONNECTIONS_MAX: Final = 4_096
 """Of a host, to all its published ports; a datagram's client counts as one."""
@@ -28,6 +38,8 @@ class Target:
     member: bytes
     address: IpAddress
     port: int
+    shows_client: bool = False
+    """Whether it can answer a client's own address."""
 
     @property
     def family(self) -> int:
@@ -35,8 +47,8 @@ class Target:
         return socket.AF_INET if self.address.version == 4 else socket.AF_INET6
 
 
-Chooser = Callable[[Counter[bytes], Collection[bytes]], Target | None]
-"""Who takes the next one: given how many each member has here, and who was tried in vain."""
+Chooser = Callable[[Counter[bytes], Collection[bytes], IpAddress], Target | None]
+"""Who takes the next one: given how many each member has here, who was tried in vain, who asks."""
 
 
 @dataclass(slots=True)
@@ -63,6 +75,13 @@ class Bound:
         self.used -= 1
         if not self.used:
             self.ended.set()
+
+
+def plain(text: str) -> IpAddress:
+    """An address as a socket for both versions tells it."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return address if mapped is None else mapped
 
 
 def listener(kind: int, port: int) -> socket.socket:

@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any, Final
 
 from vxnet.host.arrivals import arrivals
-from vxnet.relays.base import Bound, Chooser, SocketMaker, Target, listener
+from vxnet.relays.base import Bound, Chooser, SocketMaker, Target, listener, plain
+from vxnet.relays.sources import Source, Sources, borrow, is_taken
 
 __all__ = ["SESSION_IDLE_S", "DatagramRelay"]
 
@@ -37,12 +38,20 @@ class _Session:
 class DatagramRelay:
     """One published port of UDP: a client's datagrams go to one member, while they come."""
 
-    def __init__(self, port: int, choose: Chooser, make_socket: SocketMaker, bound: Bound) -> None:
+    def __init__(
+        self,
+        port: int,
+        choose: Chooser,
+        make_socket: SocketMaker,
+        bound: Bound,
+        sources: Sources,
+    ) -> None:
         self.held: Counter[bytes] = Counter()
         self._port = port
         self._choose = choose
         self._make_socket = make_socket
         self._bound = bound
+        self._sources = sources
         self._socket: socket.socket | None = None
         self._sessions: OrderedDict[tuple[Any, ...], _Session] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -111,7 +120,8 @@ class DatagramRelay:
             session.way.send(data)
 
     async def _begin(self, key: tuple[Any, ...], session: _Session) -> None:
-        target = self._choose(self.held, ())
+        address = plain(session.client[0])
+        target = self._choose(self.held, (), address)
         if target is None:
             self._bound.counters["ingress_failed"] += 1
             self._end(key)
@@ -119,8 +129,7 @@ class DatagramRelay:
         session.target = target
         self.held[target.member] += 1
         try:
-            way = await self._make_socket(target.family, socket.SOCK_DGRAM)
-            way.connect((str(target.address), target.port))
+            way = await self._reach(target, (address, session.client[1]))
         except OSError:
             self._bound.counters["ingress_failed"] += 1
             self._end(key)
@@ -134,6 +143,23 @@ class DatagramRelay:
             with contextlib.suppress(OSError):
                 way.send(data)
         session.waiting.clear()
+
+    async def _reach(self, target: Target, client: Source) -> socket.socket:
+        """A socket that speaks to a member: as the client, where that can be answered."""
+        now = asyncio.get_running_loop().time()
+        for source in (*self._sources.wanted(target, client, now), None):
+            made = await self._make_socket(target.family, socket.SOCK_DGRAM)
+            try:
+                if source is not None:
+                    borrow(made, source)
+                made.connect((str(target.address), target.port))
+            except OSError as error:
+                made.close()
+                if source is None or not is_taken(error):
+                    raise
+            else:
+                return made
+        raise AssertionError
 
     def _answer(self, session: _Session) -> None:
         assert session.way is not None

@@ -2,14 +2,20 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import socket
 from collections import Counter
 from collections.abc import Collection
 from typing import Final, cast
 
-from vxnet.cnm.model import IpAddress
-from vxnet.relays.base import BACKLOG, Bound, Chooser, SocketMaker, Target, listener
+from vxnet.relays.base import BACKLOG, Bound, Chooser, SocketMaker, Target, listener, plain
+from vxnet.relays.sources import (
+    ANSWERED_WITHIN_S,
+    Source,
+    Sources,
+    borrow,
+    is_taken,
+    keep_known,
+)
 from vxnet.wire.proxy_protocol import header
 
 __all__ = ["StreamRelay"]
@@ -19,13 +25,6 @@ CONNECT_WITHIN_S: Final = 3.0
 SHUNNED_S: Final = 10.0
 """How long a member that took no connection is passed over where there are others."""
 WAITING_BYTES_MAX: Final = 1 << 18  # of one direction, where the other side is slower
-
-
-def _plain(text: str) -> IpAddress:
-    """An address as a socket for both versions tells it."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return address if mapped is None else mapped
 
 
 class _Side(asyncio.Protocol):
@@ -81,6 +80,7 @@ class _Connection:
     def __init__(self, relay: "StreamRelay") -> None:
         self.client = _Side(self)
         self.member = _Side(self)
+        self.source: Source | None = None
         self.target: Target | None = None
         self.work: asyncio.Task[None] | None = None
         self._relay = relay
@@ -115,6 +115,12 @@ class _Connection:
                 _reset(side.transport)
 
 
+def _end(transport: asyncio.Transport, name: str) -> Source | None:
+    """Address and port of the peer, or of this side; None where it is gone already."""
+    end = transport.get_extra_info(name)
+    return None if end is None else (plain(end[0]), end[1])
+
+
 def _reset(transport: asyncio.Transport) -> None:
     under = transport.get_extra_info("socket")
     if under is not None:
@@ -133,6 +139,7 @@ class StreamRelay:
         choose: Chooser,
         make_socket: SocketMaker,
         bound: Bound,
+        sources: Sources,
         *,
         proxy_protocol: bool = False,
     ) -> None:
@@ -141,6 +148,7 @@ class StreamRelay:
         self._choose = choose
         self._make_socket = make_socket
         self._bound = bound
+        self._sources = sources
         self._proxy_protocol = proxy_protocol
         self._server: asyncio.Server | None = None
         self._shunned: dict[bytes, float] = {}  # members that took none, and until when
@@ -180,7 +188,8 @@ class StreamRelay:
         """A client is there."""
         transport = connection.client.transport
         assert transport is not None
-        if not self._bound.take():
+        connection.source = _end(transport, "peername")
+        if connection.source is None or not self._bound.take():
             _reset(transport)
             return
         self._bound.counters["ingress_accepted"] += 1
@@ -205,16 +214,17 @@ class StreamRelay:
     async def _serve(self, connection: _Connection) -> None:
         """Find a member that takes it; then data goes by itself."""
         tried: set[bytes] = set()
+        client = connection.source
+        assert client is not None
         while len(tried) < TRIES and connection.client.transport is not None:
-            target = self._choose_willing(tried)
+            target = self._choose_willing(tried, client)
             if target is None:
                 break
             tried.add(target.member)
             self.held[target.member] += 1
             connection.target = target
             try:
-                async with asyncio.timeout(CONNECT_WITHIN_S):
-                    await self._connect(connection, target)
+                await self._connect(connection, target, client)
             except (OSError, TimeoutError):
                 connection.target = None
                 self._release(target)
@@ -225,24 +235,60 @@ class StreamRelay:
         self._bound.counters["ingress_failed"] += 1
         connection.abort()
 
-    def _choose_willing(self, tried: set[bytes]) -> Target | None:
+    def _choose_willing(self, tried: set[bytes], client: Source) -> Target | None:
         now = asyncio.get_running_loop().time()
         self._shunned = {member: until for member, until in self._shunned.items() if now < until}
-        return self._choose(self.held, tried | self._shunned.keys()) or self._choose(
-            self.held, tried
+        address, _ = client
+        return self._choose(self.held, tried | self._shunned.keys(), address) or self._choose(
+            self.held, tried, address
         )
 
-    async def _connect(self, connection: _Connection, target: Target) -> None:
+    async def _connect(self, connection: _Connection, target: Target, client: Source) -> None:
+        loop = asyncio.get_running_loop()
+        made = await self._reach(target, client)
+        await loop.create_connection(lambda: connection.member, sock=made)
+
+    async def _reach(self, target: Target, client: Source) -> socket.socket:
+        """Connect to a member: as the client, or as this host where that is not answered."""
+        member, now = target.member, asyncio.get_running_loop().time()
+        wanted = self._sources.wanted(target, client, now)
+        for source in wanted:
+            try:
+                made = await self._reach_as(source, target, ANSWERED_WITHIN_S)
+            except TimeoutError:
+                if not self._sources.is_answering(member):
+                    break
+            except OSError as error:
+                if not is_taken(error):
+                    raise
+            else:
+                self._sources.answered(member)
+                return made
+        if wanted and self._sources.is_answering(member):
+            raise TimeoutError  # it does not want this client
+        made = await self._reach_as(None, target, CONNECT_WITHIN_S)
+        if wanted:
+            self._bound.counters["ingress_unanswered"] += 1
+            self._sources.was_silent(member, now)
+        return made
+
+    async def _reach_as(
+        self, source: Source | None, target: Target, within_s: float
+    ) -> socket.socket:
         loop = asyncio.get_running_loop()
         made = await self._make_socket(target.family, socket.SOCK_STREAM)
         try:
             made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            await loop.sock_connect(made, (str(target.address), target.port))
+            if source is not None:
+                keep_known(made)
+                borrow(made, source)
+            async with asyncio.timeout(within_s):
+                await loop.sock_connect(made, (str(target.address), target.port))
         except BaseException:
             made.close()
             raise
-        await loop.create_connection(lambda: connection.member, sock=made)
+        return made
 
     def _join(self, connection: _Connection, target: Target) -> None:
         client, member = connection.client, connection.member
@@ -254,9 +300,11 @@ class StreamRelay:
             under.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             under.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._proxy_protocol:
-            ends = (client.transport.get_extra_info(name) for name in ("peername", "sockname"))
-            source, here = ((_plain(end[0]), end[1]) for end in ends)
-            member.transport.write(header(source, here))
+            here = _end(client.transport, "sockname")
+            if connection.source is None or here is None:
+                connection.abort()
+                return
+            member.transport.write(header(connection.source, here))
         client.other, member.other = member, client
         for near, far in ((client, member), (member, client)):
             assert near.transport is not None

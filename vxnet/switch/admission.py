@@ -135,6 +135,8 @@ class Admission:
         ):
             return None
         owner = self.neighbours.find(wanted)
+        if owner is None and not question.is_probe:
+            owner = self.neighbours.stand_ins.get(wanted)
         if owner is not None and owner.source is Source.SERVICE:
             return Reply(answer(question, Mac(source), owner))  # nobody else would
         if not self.segment.suppress_neighbours or not destination[0] & 1:

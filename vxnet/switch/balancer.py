@@ -20,8 +20,9 @@ from vxnet.switch.actions import (
 )
 from vxnet.switch.flows import Flow, FlowKey, Flows, FlowState
 from vxnet.switch.fragments import Fragments
-from vxnet.switch.model import Member, Service
+from vxnet.switch.model import Member, Service, SetRelays
 from vxnet.switch.places import LocalPort, Station
+from vxnet.switch.relayed import Relayed
 from vxnet.wire import answers, ip, quoted, transport
 from vxnet.wire.addr import Ip, Mac, Vni
 from vxnet.wire.ethernet import Buffer
@@ -42,6 +43,7 @@ _EMPTY = Drop(DropReason.SERVICE_EMPTY)
 _REFUSED = Drop(DropReason.SERVICE_REFUSED)
 _FRAGMENT = Drop(DropReason.SERVICE_FRAGMENT)
 _MALFORMED = Drop(DropReason.FRAME_MALFORMED)
+_NOWHERE = Drop(DropReason.UNKNOWN_UNICAST)
 _PORTED = frozenset({int(Protocol.TCP), int(Protocol.UDP)})
 _ICMP = frozenset({int(Protocol.ICMP), int(Protocol.ICMPV6)})
 
@@ -66,6 +68,8 @@ class Balancer:
         self.by_mac: dict[bytes, _Service] = {}
         self.members: frozenset[bytes] = frozenset()
         """MACs of stations whose packets may be a service's."""
+        self.relayed = Relayed(vni, flows, stations)
+        self._serving: frozenset[bytes] = frozenset()
         self._vni = vni
         self._flows = flows
         self._stations = stations
@@ -77,13 +81,15 @@ class Balancer:
         """Have these services; returns resets for the clients of members that are gone."""
         self.by_mac = {service.mac: _Service(service) for service in services}
         alive = {(s.ip, member.mac) for s in services for member in s.members}
-        self.members = frozenset(mac for _, mac in alive)
+        self._serving = frozenset(mac for _, mac in alive)
+        self.members = self._serving | self.relayed.watched
         self._refusing = {key: until for key, until in self._refusing.items() if key in alive}
         resets = []
         for flow in self._flows:
             key = flow.key
             if (
                 key.vni != self._vni
+                or flow.is_relayed
                 or (key.destination, flow.member) in alive
                 or flow.state is FlowState.DEAD
             ):
@@ -93,13 +99,18 @@ class Balancer:
             self._flows.kill(flow)
         return resets
 
+    def relay(self, change: SetRelays) -> None:
+        """Have these relays, and these members that they reach."""
+        self.relayed.configure(change)
+        self.members = self._serving | self.relayed.watched
+
     def outward(
         self, local: LocalPort, destination: bytes, frame: Buffer, now: float
     ) -> Rewrite | Reply | Drop | None:
         """What becomes of a port's frame to a service's MAC; None where that is no service's."""
         found = self.by_mac.get(destination)
         if found is None:
-            return None
+            return _NOWHERE if destination == self.relayed.gateway else None
         try:
             packet = ip.locate(frame)
             if packet is None:
@@ -126,6 +137,9 @@ class Balancer:
         member refuses a connection and others are there, its client does not hear of it: its next
         SYN goes to one of those.
         """
+        if source in self.relayed.relays:
+            self.relayed.note(source, frame, now)
+            return None
         try:
             packet = ip.locate(frame)
             if packet is None:
@@ -135,13 +149,16 @@ class Balancer:
             if packet.protocol not in _PORTED:
                 return None
             flow, has_ports = self._flow_back(frame, packet, now)
+            if flow is None:
+                return self.relayed.astray(source, frame, packet, now) if has_ports else None
         except WireError:
             return None  # its receivers discard it
-        if flow is None or flow.member != source:
+        if flow.member != source:
             return None
         if has_ports:
             flags = frame[packet.transport + 13] if packet.protocol == Protocol.TCP else 0
-            if flags & TcpFlag.RST and flow.state is FlowState.YOUNG:
+            is_refusal = flags & TcpFlag.RST and flow.state is FlowState.YOUNG
+            if is_refusal and not flow.is_relayed:
                 if self._pass_over(flow, now):
                     return _REFUSED
             elif flow.key in self._trials:

@@ -76,6 +76,11 @@ class Flow:
         """How long it may be silent."""
         return IDLE_S[Protocol(self.key.protocol), self.state]
 
+    @property
+    def is_relayed(self) -> bool:
+        """Whether it is a way back to the relay of a client outside: nothing else is changed."""
+        return self.there.destination == self.key.destination
+
 
 class Flows:
     """All of them, by either direction."""

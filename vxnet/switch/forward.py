@@ -21,6 +21,7 @@ from vxnet.switch.model import (
     Segment,
     SetEntry,
     SetPeers,
+    SetRelays,
     SetServices,
 )
 from vxnet.switch.neighbours import MAY_BE_ND
@@ -214,6 +215,8 @@ class Switch:
                     domain.set_peers(peers)
                 case SetServices(_, services):
                     self._resets += domain.set_services(services)
+                case SetRelays():
+                    domain.set_relays(change)
 
     # What happened
 
@@ -224,9 +227,16 @@ class Switch:
         self.flows.expire(now)
 
     def services(self) -> Iterator[tuple[Vni, frozenset[bytes], frozenset[bytes]]]:
-        """Of each network the MACs of services, and of the members that flows here go to."""
+        """Of each network the MACs of services, and of the stations whose frames may be theirs.
+
+        Those are the members that flows here go to, and what relays for clients outside.
+        """
         for vni, domain in self._domains.items():
-            yield vni, frozenset(domain.balancer.by_mac), self.flows.members(vni)
+            relayed = domain.balancer.relayed
+            macs = frozenset(domain.balancer.by_mac)
+            if relayed.gateway is not None:
+                macs |= {relayed.gateway}
+            yield vni, macs, self.flows.members(vni) | relayed.asking
 
     def resets(self) -> list[tuple[PortId, bytes]]:
         """Frames of our own that ports are to get, since the last call."""

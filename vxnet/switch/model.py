@@ -17,6 +17,7 @@ __all__ = [
     "ServicePort",
     "SetEntry",
     "SetPeers",
+    "SetRelays",
     "SetServices",
 ]
 
@@ -135,7 +136,23 @@ class SetServices:
     services: tuple[Service, ...]
 
 
-Change = SetEntry | RemoveEntry | SetPeers | SetServices
+@dataclass(frozen=True, slots=True)
+class SetRelays:
+    """By whom clients outside this network reach members on this host, under their own addresses.
+
+    `relays` are the MACs of stations that speak for them; `ports` are the members here, each with a
+    protocol and a port of its own. Members answer by the network's gateway: `gateway` is the MAC it
+    has wherever vxnet is it, `gateway_ips` are answered for where nobody is.
+    """
+
+    vni: Vni
+    relays: frozenset[Mac] = frozenset()
+    ports: frozenset[tuple[Mac, int, int]] = frozenset()
+    gateway: Mac | None = None
+    gateway_ips: tuple[Ip, ...] = ()
+
+
+Change = SetEntry | RemoveEntry | SetPeers | SetServices | SetRelays
 
 
 @dataclass(frozen=True, slots=True)

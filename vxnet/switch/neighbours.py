@@ -84,6 +84,8 @@ class Neighbours:
         self._ips_max = ips_per_station_max
         self._fixed: dict[Ip, list[Station]] = {}
         self._heard: dict[Ip, Station] = {}
+        self.stand_ins: dict[Ip, Station] = {}
+        """What answers for an address as long as nobody has it."""
 
     def find(self, address: Ip) -> Station | None:
         """Who has it; of several that were given it, the first."""

@@ -9,7 +9,7 @@ from vxnet.switch.flooding import Flooding
 from vxnet.switch.flows import Flows
 from vxnet.switch.journal import Journal
 from vxnet.switch.limits import Limits
-from vxnet.switch.model import FdbRow, Peer, Port, Segment, Service, SetEntry
+from vxnet.switch.model import FdbRow, Peer, Port, Segment, Service, SetEntry, SetRelays
 from vxnet.switch.places import LocalPort, RemotePeer, Source, Station
 from vxnet.wire.addr import Ip, Mac, Vtep, format_mac, is_group
 
@@ -31,6 +31,7 @@ class Domain:
         self.balancer = Balancer(segment.vni, flows, self.fdb.stations)
         self._limits = limits
         self._services: list[Station] = []  # what answers ARP and ND for their addresses
+        self._relays = SetRelays(segment.vni)
         self._journal = journal
         self._meetings = TokenBucket(limits.strangers_per_s, limits.strangers_per_s)
         self._tunnels: dict[Vtep, RemotePeer] = {}  # to peers, and to where entries point
@@ -38,6 +39,7 @@ class Domain:
     def configure(self, segment: Segment) -> None:
         """Change the settings."""
         self.segment = self.flooding.segment = self.admission.segment = segment
+        self._stand_in()
 
     # What belongs to the network
 
@@ -87,6 +89,7 @@ class Domain:
         in_use = {station.place for station in self.fdb} | {*self.peers.values()}
         self._tunnels = {vtep: tunnel for vtep, tunnel in self._tunnels.items() if tunnel in in_use}
         self.flooding.rewire()
+        self._stand_in()
 
     def set_entry(self, entry: SetEntry) -> None:
         """The control plane holds a station at a VTEP; groups and zero are nobody's and ignored."""
@@ -111,17 +114,26 @@ class Domain:
         for station in self._services:
             self.admission.neighbours.forget(station)
         self._services = [
-            _stand_in(service, self._limits) for service in services if service.members
+            _stand_in(service.mac, service.ip, self._limits)
+            for service in services
+            if service.members
         ]
         for station in self._services:
             self.admission.neighbours.fix(station)
         return self.balancer.configure(services)
+
+    def set_relays(self, change: SetRelays) -> None:
+        """Replace those by whom clients outside reach members here."""
+        self._relays = change
+        self.balancer.relay(change)
+        self._stand_in()
 
     def expire(self, now: float) -> None:
         """Forget what was not heard again for too long, and unblock ports that waited enough."""
         for station in self.fdb.stale(now):
             self.admission.forget(station)
         self.flooding.expire(now)
+        self.balancer.relayed.expire(now)
         for local in self.ports.values():
             if local.blocked_until is not None and now >= local.blocked_until:
                 local.blocked_until = None
@@ -157,6 +169,20 @@ class Domain:
             tunnel = self._tunnels[vtep] = RemotePeer(vtep, self._limits)
         return tunnel
 
+    def _stand_in(self) -> None:
+        """Answer for a gateway that nobody is, so that members can answer clients outside.
+
+        Where VTEPs of others are, a router of theirs may be it.
+        """
+        mac, ips = self._relays.gateway, self._relays.gateway_ips
+        is_ours = not self.segment.learn_vteps and not any(p.learning for p in self.peers.values())
+        self.admission.neighbours.stand_ins.clear()
+        if mac is not None and is_ours:
+            for ip in ips:
+                station = _stand_in(mac, ip, self._limits)
+                station.router = True
+                self.admission.neighbours.stand_ins[ip] = station
+
     def _assign(self, local: LocalPort) -> None:
         """Enter the station a port was made for."""
         if local.port.mac is not None:
@@ -165,9 +191,9 @@ class Domain:
             self.admission.vouch(station)
 
 
-def _stand_in(service: Service, limits: Limits) -> Station:
+def _stand_in(mac: Mac, ip: Ip, limits: Limits) -> Station:
     """A station that is in no table of frames: behind it is whoever the balancer chooses."""
-    place = RemotePeer(Vtep(service.ip, 0), limits)
-    station = Station(service.mac, place, Source.SERVICE)
-    station.ips = (service.ip,)
+    place = RemotePeer(Vtep(ip, 0), limits)
+    station = Station(mac, place, Source.SERVICE)
+    station.ips = (ip,)
     return station
