@@ -1,6 +1,7 @@
 """Members see who really asks at a published port, on whatever host each is, on real devices."""
 
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -38,6 +39,7 @@ stream = socket.create_server(("", 8080), family=socket.AF_INET6, dualstack_ipv6
 datagrams = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 datagrams.bind(("", 5353))
 threading.Thread(target=echo, args=(datagrams,), daemon=True).start()
+print("there", flush=True)
 while True:
     threading.Thread(target=talk, args=stream.accept(), daemon=True).start()
 """
@@ -72,7 +74,10 @@ def member_of(cluster: Cluster, network: str, *, sees: str = "clients") -> Itera
     one, other = cluster.daemons
     one.client.create_service(ServiceBody("shop", network, **SERVICE))
     sandbox = other.host.sandbox("m0")
-    server = sandbox.popen([sys.executable, "-c", SERVER])
+    server = sandbox.popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    with server.stdout as said:
+        assert said.readline() == b"there\n"
     try:
         body = EndpointBody(network, name="m0", services=("shop",))
         other.client.attach(AttachBody(body, JoinBody("netns", sandbox.name)))

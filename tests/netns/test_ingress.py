@@ -1,6 +1,7 @@
 """Published ports on real devices: any host's leads to members on any, over both datapaths."""
 
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ def talk(connection):
     while data := connection.recv(65536):
         connection.sendall(name + b" " + data)
 threading.Thread(target=echo, daemon=True).start()
+print("there", flush=True)
 while True:
     threading.Thread(target=talk, args=(stream.accept()[0],), daemon=True).start()
 """
@@ -44,7 +46,10 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 def add_member(daemon: Daemon, name: str) -> None:
     sandbox = daemon.host.sandbox(name)
-    sandbox.popen([sys.executable, "-c", SERVER, name])
+    server = sandbox.popen([sys.executable, "-c", SERVER, name], stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    with server.stdout as said:
+        assert said.readline() == b"there\n"
     body = EndpointBody("blue", name=name, services=("shop", "near"))
     daemon.client.attach(AttachBody(body, JoinBody("netns", sandbox.name)))
 
