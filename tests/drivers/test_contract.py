@@ -30,7 +30,13 @@ from vxnet.drivers.overlay import OverlayDriver
 from vxnet.drivers.remote import RemoteDriver
 from vxnet.errors import HostError, StateError
 from vxnet.forwarding import Forwarding
-from vxnet.host.memory import OWN, MemoryFirewall, MemoryHost, MemoryLinks
+from vxnet.host.memory import (
+    OWN,
+    MemoryFirewall,
+    MemoryForwardPass,
+    MemoryHost,
+    MemoryLinks,
+)
 from vxnet.wire.addr import Vni
 
 DRIVERS = ["overlay", "bridge", "macvlan", "ipvlan", "host", "none", "remote"]
@@ -70,6 +76,7 @@ class Bench:
 
     links: MemoryLinks = field(default_factory=lambda: MemoryLinks("eth0"))
     firewall: MemoryFirewall = field(default_factory=MemoryFirewall)
+    forward: MemoryForwardPass = field(default_factory=MemoryForwardPass)
     host: MemoryHost = field(default_factory=MemoryHost)
     plugin: FakePlugin = field(default_factory=FakePlugin)
     datapath: MemoryDatapath = field(default_factory=MemoryDatapath)
@@ -84,7 +91,7 @@ class Bench:
             "overlay": lambda: OverlayDriver(
                 self.forwarding, self.open, mtu_max=1450, gso_max_bytes=62_000
             ),
-            "bridge": lambda: BridgeDriver(self.links, self.firewall),
+            "bridge": lambda: BridgeDriver(self.links, self.firewall, self.forward),
             "macvlan": lambda: MacvlanDriver(self.links),
             "ipvlan": lambda: IpvlanDriver(self.links),
             "host": lambda: HostDriver(self.host),
@@ -102,6 +109,7 @@ class Bench:
         return (
             not self.links.made
             and self.firewall.chains is None
+            and not self.forward.open
             and not self.datapath.ports
             and not self.datapath.segments
             and not self.control.entries()

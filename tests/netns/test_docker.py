@@ -43,9 +43,15 @@ def left_on(host: DockerHost) -> list[str]:
     return [
         *(link["ifname"] for link in links if link["ifname"].startswith("vx")),
         *(line for line in tables if "vxnet" in line),
+        *(line for line in dockers_filter(host) if '"vx' in line or " vx" in line),
         *(network.name for network in host.networks()),
         *(endpoint.name for endpoint in host.client.endpoints()),
     ]
+
+
+def dockers_filter(host: DockerHost) -> list[str]:
+    """The packet filter that Docker fills, as iptables shows it; it has to be able to."""
+    return host.host.run(["iptables", "-S"]).stdout.splitlines()
 
 
 def network_on(hosts: list[DockerHost], name: str, *words: str) -> None:
@@ -66,6 +72,12 @@ def get(host: DockerHost, address: str, port: int) -> str:
     """What is answered at a port, as asked from a host."""
     command = ["busybox", "timeout", "3", "busybox", "nc", address, str(port)]
     return host.host.run(command, check=False, input_text="").stdout
+
+
+def serve(host: DockerHost, container: str) -> None:
+    """Have a container say hello at port 80."""
+    loop = "while :; do echo hello | nc -l -p 80; done"
+    host.docker("exec", "--detach", container, "sh", "-c", loop)
 
 
 def test_containers_of_two_engines_share_a_network_by_its_name(hosts: list[DockerHost]) -> None:
@@ -124,17 +136,50 @@ def test_what_docker_run_may_ask_for_is_given(hosts: list[DockerHost]) -> None:
     assert one.inside("fixed", "cat", "/sys/class/net/eth0/mtu").stdout.strip() == "1400"
     [endpoint] = [e for e in one.client.endpoints() if e.mac == mac]
     assert endpoint.published == ("8080:80/tcp", "5300:53/udp")
-    one.docker(
-        "exec", "--detach", "fixed", "sh", "-c", "while :; do echo hello | nc -l -p 80; done"
-    )
+    serve(one, "fixed")
     wait_for(lambda: get(two, one.vtep, 8080) == "hello\n", 15.0, "the port answers from outside")
     wait_for(lambda: get(one, one.vtep, 8080) == "hello\n", 15.0, "and from its own host")
+    assert "-P FORWARD DROP" in (shown := dockers_filter(one))
+    assert "-A DOCKER-USER -i vxg+ -j ACCEPT" in shown
     taken = one.refusal("run", "--publish", "8080:80", "--network", "red", "--rm", IMAGE)
     assert "port 8080/tcp of this host is in use" in taken
     one.docker("network", "create", *VXNET, "--internal", "--subnet", "10.7.0.0/24", "inside")
     one.container("alone", "inside")
     assert "default" not in one.inside("alone", "ip", "route").stdout
     assert not one.pings("alone", one.vtep)
+
+
+def test_nobody_gets_to_a_container_past_its_published_ports(hosts: list[DockerHost]) -> None:
+    one, two = hosts
+    network_on(hosts[:1], "blue", "--subnet", "10.9.0.0/24")
+    one.container("web", "blue")
+    address = one.address("web", "blue")
+    serve(one, "web")
+    wait_for(lambda: get(one, address, 80) == "hello\n", 15.0, "its own host reaches it")
+    two.host.run(["ip", "route", "add", "10.9.0.0/24", "via", one.vtep])
+    assert get(two, address, 80) == ""
+    two.host.run(["ip", "route", "del", "10.9.0.0/24"])
+
+
+def test_a_bridge_network_leads_out_and_in_past_dockers_filter(hosts: list[DockerHost]) -> None:
+    one, two = hosts
+    assert "-P FORWARD DROP" in dockers_filter(one)
+    assert vxnet(one, "network", "create", "app", "--driver", "bridge").returncode == 0
+    for name, words in (("web", ("--publish", "8081:80")), ("other", ())):
+        one.container(name, "none")
+        pid = one.docker("inspect", "--format", "{{.State.Pid}}", name)
+        done = vxnet(one, "attach", "app", "--pid", pid, "--name", name, *words)
+        assert done.returncode == 0, done.stderr
+    assert one.pings("web", two.vtep)
+    # Docker's filter sees what a bridge passes on, too (bridge-nf-call-iptables).
+    assert one.pings("other", one.client.endpoint("web").addresses[0].partition("/")[0])
+    serve(one, "web")
+    wait_for(lambda: get(two, one.vtep, 8081) == "hello\n", 15.0, "the port answers from outside")
+    asked = one.inside("other", "sh", "-c", f"timeout 3 nc {one.vtep} 8081 </dev/null")
+    assert asked.stdout == "hello\n"
+    for name in ("web", "other"):
+        assert vxnet(one, "detach", name).returncode == 0
+    assert vxnet(one, "network", "rm", "app").returncode == 0
 
 
 def test_what_cannot_be_is_refused_with_the_mend(hosts: list[DockerHost]) -> None:

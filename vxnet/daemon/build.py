@@ -35,6 +35,7 @@ from vxnet.daemon.lookout import Lookout
 from vxnet.daemon.naming import Naming, build_naming, build_resolvers
 from vxnet.datapath.base import Datapath, DatapathSettings, Peer
 from vxnet.datapath.select import select
+from vxnet.drivers.bridge import PREFIX as BRIDGE_PREFIX
 from vxnet.drivers.bridge import BridgeDriver
 from vxnet.drivers.chooser import DriverChooser
 from vxnet.drivers.host import HostDriver
@@ -50,7 +51,7 @@ from vxnet.forwarding import OUTER_BYTES, Forwarding
 from vxnet.gossip.events import Feature, MemberState
 from vxnet.guard import Guard
 from vxnet.host.base import HostNetwork, Underlay
-from vxnet.host.firewall import NftFirewall
+from vxnet.host.firewall import DockerForwardPass, NftFirewall
 from vxnet.host.links import NetlinkLinks
 from vxnet.host.namespace import run_inside
 from vxnet.host.netlink import NetlinkHost
@@ -188,7 +189,8 @@ async def build(
     )
     handover = Handover(store, datapath, forwarding, overlay, _now_ms)
     links = NetlinkLinks()
-    bridge = BridgeDriver(links, NftFirewall(_table_name(settings.node.name)))
+    table_name = _table_name(settings.node.name)
+    bridge = BridgeDriver(links, NftFirewall(table_name), DockerForwardPass(BRIDGE_PREFIX))
     drivers = DriverChooser(
         (
             overlay,
@@ -297,7 +299,7 @@ async def build(
         # Here, so that hosts without Docker do not hold what serves it.
         from vxnet.daemon.docker import serve_docker
 
-        firewall = NftFirewall(f"{_table_name(settings.node.name)}_docker")
+        firewall = NftFirewall(f"{table_name}_docker")
         steward = await serve_docker(
             settings.docker,
             stack,

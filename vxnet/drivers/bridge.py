@@ -8,13 +8,14 @@ from vxnet.cnm.driver import About, Attachment, Scope, read_flag, refuse_unknown
 from vxnet.cnm.model import Endpoint, EndpointId, IpAddress, Network, NetworkId, Subnet, device_name
 from vxnet.drivers.outlets import Outlet, rules
 from vxnet.errors import StateError
-from vxnet.host.base import Bridge, Firewall, Links, Veth
+from vxnet.host.base import Bridge, Firewall, ForwardPass, Links, Veth
 
-__all__ = ["BridgeDriver"]
+__all__ = ["PREFIX", "BridgeDriver"]
 
 OPTIONS: Final = frozenset({"internal", "icc"})
 MTU: Final = 1500
-PORTS: Final = range(1, 65_536)
+PREFIX: Final = "vxb"
+"""What the names of the bridges begin with."""
 
 
 class BridgeDriver:
@@ -32,9 +33,10 @@ class BridgeDriver:
         way_out="NAT through the host, unless the network is internal",
     )
 
-    def __init__(self, links: Links, firewall: Firewall) -> None:
+    def __init__(self, links: Links, firewall: Firewall, forward: ForwardPass) -> None:
         self._links = links
         self._firewall = firewall
+        self._forward = forward
         self._networks: dict[NetworkId, Network] = {}
         self._endpoints: dict[EndpointId, Endpoint] = {}
 
@@ -103,6 +105,8 @@ class BridgeDriver:
 
     async def restore(self) -> bool:
         """Put the rules back where somebody flushed them; says whether that was so."""
+        if self._networks:
+            await self._forward.ensure()  # Docker may have come meanwhile
         return await self._firewall.restore()
 
     def _check_ports(self, network: Network, endpoint: Endpoint) -> None:
@@ -125,8 +129,10 @@ class BridgeDriver:
             ]
             known = [e for e in self._endpoints.values() if e.network in self._networks]
             await self._firewall.replace(rules(outlets, known))
+            await self._forward.ensure()
         else:
             await self._firewall.remove()
+            await self._forward.remove()
 
 
 def _first(subnet: Subnet) -> IpAddress:
@@ -149,7 +155,7 @@ def _is_internal(network: Network) -> bool:
 
 
 def _bridge(network: Network) -> str:
-    return f"vxb{network.id[:12]}"
+    return f"{PREFIX}{network.id[:12]}"
 
 
 def _port(endpoint: Endpoint) -> str:

@@ -31,6 +31,17 @@ def rules(outlets: Iterable[Outlet], endpoints: Iterable[Endpoint]) -> str:
     internal = [o for o in outlets if o.internal]
     isolate += [f'iifname "{o.device}" oifname != "{o.device}" drop' for o in internal]
     isolate += [f'oifname "{o.device}" iifname != "{o.device}" drop' for o in internal]
+    # From elsewhere only answers and published ports get in. Docker's filter would see to that, but
+    # all it can be told without making its table unreadable for iptables is to leave ours alone.
+    isolate += [
+        f"oifname {{ {devices} }} {let_in} accept"
+        for let_in in (
+            f"iifname {{ {devices} }}",
+            "ct state established,related",
+            "ct status dnat",
+        )
+    ]
+    isolate.append(f"oifname {{ {devices} }} drop")
     outward = [
         f'{_family(prefix)} saddr {prefix} oifname != "{o.device}" masquerade'
         for o in outlets

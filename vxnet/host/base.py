@@ -63,6 +63,10 @@ class HostNetwork(Protocol):
         """
         ...
 
+    def is_here(self, name: str) -> bool:
+        """Whether this host has a device of this name; waits for nothing."""
+        ...
+
     async def check_sandbox(self, path: str) -> None:
         """Raises StateError unless the file stands for a network namespace."""
         ...
@@ -221,6 +225,10 @@ class ForwardPass(Protocol):
 
     async def ensure(self) -> bool:
         """Have our devices' packets pass, where there is such a table; says whether it is so."""
+        ...
+
+    async def remove(self) -> None:
+        """Leave that table as it was found. Idempotent."""
         ...
 
 

@@ -6,6 +6,7 @@ numbers, addresses and names that were checked before.
 
 import ctypes
 import json
+import re
 from typing import Any, Final
 
 from vxnet.errors import HostError
@@ -14,9 +15,11 @@ from vxnet.host.namespace import run_inside
 __all__ = ["DockerForwardPass", "NftFirewall", "read_ruleset"]
 
 LIBRARY: Final = "libnftables.so.1"
-DOCKER_CHAIN: Final = "ip filter DOCKER-USER"
+DOCKER_CHAINS: Final = ("ip filter DOCKER-USER", "ip6 filter DOCKER-USER")
+COUNTERS: Final = re.compile(r"counter packets \d+ bytes \d+ ")
 NFT_CTX_DEFAULT: Final = 0
-NFT_CTX_OUTPUT_JSON: Final = 1 << 4  # nftables/libnftables.h
+NFT_CTX_OUTPUT_HANDLE: Final = 1 << 3  # nftables/libnftables.h
+NFT_CTX_OUTPUT_JSON: Final = 1 << 4
 
 
 class NftFirewall:
@@ -62,45 +65,63 @@ class NftFirewall:
     def _look(self) -> object:
         """The table without what changes by itself; None where it is gone."""
         try:
-            listed = json.loads(_run(f"list table inet {self._table}", as_json=True))
+            text = _run(f"list table inet {self._table}", NFT_CTX_OUTPUT_JSON)
         except HostError:
             return None
-        return [_without_handles(item) for item in listed["nftables"] if "metainfo" not in item]
+        listed = json.loads(text)["nftables"]
+        return [_without_handles(item) for item in listed if "metainfo" not in item]
 
 
 class DockerForwardPass:
-    """Docker has the host drop what it routes; what its users let pass is in a chain of theirs."""
+    """Docker has the host drop what it routes; what its users let pass is in a chain of theirs.
+
+    One rule that iptables cannot read (`ct`, say) has it refuse to show the whole table.
+    """
 
     def __init__(self, prefix: str) -> None:
         """`prefix` is what the names of our devices begin with."""
-        self._rules = (
-            f'oifname "{prefix}*" ct status dnat accept',
-            f'oifname "{prefix}*" ct state established,related accept',
-            f'iifname "{prefix}*" accept',
-        )
+        self._rules = (f'oifname "{prefix}*" accept', f'iifname "{prefix}*" accept')
 
     async def ensure(self) -> bool:
         return await run_inside(None, self._ensure)
 
+    async def remove(self) -> None:
+        await run_inside(None, self._remove)
+
     def _ensure(self) -> bool:
-        try:
-            there = _run(f"list chain {DOCKER_CHAIN}")
-        except HostError:
-            return False  # no Docker, or one whose rules are not nftables'
-        missing = [rule for rule in self._rules if _key(rule) not in map(_key, there.splitlines())]
-        if missing:
-            _run("".join(f"insert rule {DOCKER_CHAIN} {rule}\n" for rule in missing))
-        return True
+        found = False
+        for chain in DOCKER_CHAINS:
+            there = _listed(chain)
+            if there is None:
+                continue
+            found = True
+            missing = [rule for rule in self._rules if rule not in there]
+            if missing:
+                _run("".join(f"insert rule {chain} {rule}\n" for rule in missing))
+        return found
+
+    def _remove(self) -> None:
+        for chain in DOCKER_CHAINS:
+            there = _listed(chain) or {}
+            handles = [there[rule] for rule in self._rules if rule in there]
+            if handles:
+                _run("".join(f"delete rule {chain} handle {handle}\n" for handle in handles))
 
 
-def _key(rule: str) -> frozenset[str]:
-    """A rule's words: nft lists them with counters, and states in an order of its own."""
-    return frozenset(rule.replace(",", " ").split())
+def _listed(chain: str) -> dict[str, str] | None:
+    """The handles of a chain's rules, by their text; None where there is no such chain."""
+    try:
+        text = _run(f"list chain {chain}", NFT_CTX_OUTPUT_HANDLE)
+    except HostError:
+        return None  # no Docker, or one whose rules are not nftables'
+    lines = (line.partition(" # handle ") for line in text.splitlines())
+    # Those that iptables wrote anew have counters.
+    return {COUNTERS.sub("", rule).strip(): handle for rule, mark, handle in lines if mark}
 
 
 async def read_ruleset() -> list[dict[str, Any]]:
     """Everybody's rules in this namespace, as `nft -j list ruleset` has them. Raises HostError."""
-    text = await run_inside(None, lambda: _run("list ruleset", as_json=True))
+    text = await run_inside(None, lambda: _run("list ruleset", NFT_CTX_OUTPUT_JSON))
     ruleset: list[dict[str, Any]] = json.loads(text)["nftables"] if text else []
     return ruleset
 
@@ -115,7 +136,7 @@ def _without_handles(item: object) -> object:
             return item
 
 
-def _run(text: str, *, as_json: bool = False) -> str:
+def _run(text: str, flags: int = 0) -> str:
     """Carry out nft's language in one transaction; returns what it says."""
     library = _library()
     context = library.nft_ctx_new(NFT_CTX_DEFAULT)
@@ -124,8 +145,7 @@ def _run(text: str, *, as_json: bool = False) -> str:
     try:
         library.nft_ctx_buffer_output(context)
         library.nft_ctx_buffer_error(context)
-        if as_json:
-            library.nft_ctx_output_set_flags(context, NFT_CTX_OUTPUT_JSON)
+        library.nft_ctx_output_set_flags(context, flags)
         status = library.nft_run_cmd_from_buffer(context, text.encode())
         if status != 0:
             said = library.nft_ctx_get_error_buffer(context).decode(errors="replace")

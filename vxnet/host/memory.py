@@ -38,6 +38,11 @@ class MemoryHost:
         self._refuse()
         return list(self.known_prefixes)
 
+    def is_here(self, name: str) -> bool:
+        prepared = self.prepared.get(name)
+        aliases = {i.alias for sandbox in self.sandboxes.values() for i in sandbox.values()}
+        return prepared is not None and prepared.alias not in aliases
+
     async def check_sandbox(self, path: str) -> None:
         self._refuse()
         if path not in self.sandboxes:
@@ -191,6 +196,9 @@ class MemoryForwardPass:
     async def ensure(self) -> bool:
         self.open = True
         return True
+
+    async def remove(self) -> None:
+        self.open = False
 
 
 class MemoryFirewall:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from socket import AF_INET, AF_INET6
+from socket import AF_INET, AF_INET6, if_nametoindex
 from typing import Any, Final
 
 from vxnet.cnm.model import OWN_NAMESPACE, IpAddress, IpInterface, IpNetwork
@@ -55,6 +55,12 @@ class NetlinkHost:
 
     async def prefixes(self) -> list[IpNetwork]:
         return await run_inside(None, _prefixes)
+
+    def is_here(self, name: str) -> bool:
+        try:
+            return if_nametoindex(name) > 0
+        except OSError:
+            return False
 
     async def check_sandbox(self, path: str) -> None:
         # A quick look at a file of a pseudo file system, which never waits for a disk.
@@ -267,11 +273,24 @@ def _settle(device: str, path: str, interface: Interface) -> None:
         if index is None:
             raise HostError(f"the device {device} did not arrive in {path}")
         socket.link("set", index=index, ifname=interface.name)
+        _allow_ipv6(interface)
         for address in interface.addresses:
             add_address(socket, index, address)
         with _announced(interface.name):
             socket.link("set", index=index, state="up")
         _add_default_routes(socket, index, interface)
+
+
+def _allow_ipv6(interface: Interface) -> None:
+    """Docker's containers have IPv6 disabled, for each device until it gets an address of it."""
+    if any(address.version == 6 for address in interface.addresses):
+        _set("ipv6/conf/{}/disable_ipv6", interface.name, "0")
+
+
+def _set(setting: str, name: str, value: str) -> None:
+    """Best effort: a sandbox may be without IPv6, a container's settings read-only."""
+    with suppress(OSError):
+        Path("/proc/sys/net", setting.format(name)).write_text(value, encoding="ascii")
 
 
 @contextmanager
@@ -283,9 +302,7 @@ def _announced(name: str) -> Iterator[None]:
     """
     for value in ("1", "0"):
         for setting in ANNOUNCES:
-            # Best effort: a sandbox may be without IPv6, a container's settings read-only.
-            with suppress(OSError):
-                Path("/proc/sys/net", setting.format(name)).write_text(value, encoding="ascii")
+            _set(setting, name, value)
         if value == "1":
             yield
 
@@ -314,6 +331,7 @@ def _restore(path: str, interface: Interface) -> list[str]:
             ipaddress.ip_address(m.get("IFA_LOCAL") or m.get("IFA_ADDRESS"))
             for m in socket.get_addr(index=index)
         }
+        _allow_ipv6(interface)
         for address in interface.addresses:
             if address.ip not in held:
                 found.append(str(address.ip))
