@@ -50,7 +50,7 @@ class Convergence:
     async def tend(self) -> None:
         """Do what is due now."""
         catalogue = self._table.catalogue
-        async with self._table.verb:
+        async with self._table.turns:
             while self._news:
                 await self._follow(self._news.pop())
             for name in catalogue.vni_losers():

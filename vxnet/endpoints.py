@@ -4,9 +4,10 @@ Check, save, drive, undo on failure; the table in `cnm.lifecycle` says which ver
 """
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from itertools import chain
 from random import Random
 from typing import Final
 
@@ -73,7 +74,9 @@ class Endpoints:
         now_ms: Callable[[], int],
         random: Random,
     ) -> None:
-        self._verb = table.verb
+        self._turns = table.turns
+        self._coming: dict[EndpointId, Endpoint] = {}
+        """As they will be when the verb that is under way is done."""
         self._networks = networks
         self._addresses = addresses
         self._registry = registry
@@ -93,6 +96,10 @@ class Endpoints:
         """The endpoint of this name, or whose id starts so. Raises StateError."""
         return self._registry.get(name)
 
+    def find(self, endpoint: EndpointId) -> Endpoint | None:
+        """The endpoint of this id, as it is now."""
+        return self._registry.find(endpoint)
+
     def in_sandbox(self, network: str, sandbox: Sandbox) -> Endpoint:
         """The endpoint that a sandbox has in a network. Raises StateError where it has none."""
         wanted = self._networks.get(network)
@@ -107,9 +114,9 @@ class Endpoints:
 
     async def create(self, request: EndpointRequest) -> Endpoint:
         """Make an endpoint that is in no sandbox yet. Raises StateError for what does not fit."""
-        async with self._verb, AsyncExitStack() as undo:
-            endpoint = await self._create(request, undo)
-            endpoint = await self._registry.keep(endpoint, EndpointState.CREATED)
+        request = replace(request, id=request.id or self._new_id())
+        async with self._turns.of(request.id), AsyncExitStack() as undo:
+            endpoint = await self._create(request, undo, EndpointState.CREATED)
             undo.pop_all()
             return endpoint
 
@@ -117,9 +124,10 @@ class Endpoints:
         self, request: EndpointRequest, sandbox: Sandbox, ifname: str = "eth0"
     ) -> Endpoint:
         """Make an endpoint and join it to a sandbox: both or nothing."""
-        async with self._verb, AsyncExitStack() as undo:
+        request = replace(request, id=request.id or self._new_id())
+        async with self._turns, AsyncExitStack() as undo:
             await self._check_join(self._networks.get(request.network), sandbox, ifname)
-            endpoint = await self._create(request, undo, sandbox, ifname)
+            endpoint = await self._create(request, undo, EndpointState.CREATING, sandbox, ifname)
             await self._plumbing.join(endpoint)
             undo.push_async_callback(self._plumbing.unmake, endpoint)
             endpoint = await self._registry.keep(endpoint, EndpointState.JOINED)
@@ -128,7 +136,7 @@ class Endpoints:
 
     async def join(self, name: str, sandbox: Sandbox, ifname: str = "eth0") -> Endpoint:
         """Put an endpoint into a sandbox. Once it is there, asking again changes nothing."""
-        async with self._verb:
+        async with self._turns:
             endpoint = self.get(name)
             if endpoint.sandbox == sandbox and endpoint.ifname == ifname:
                 return endpoint
@@ -141,7 +149,7 @@ class Endpoints:
 
     async def leave(self, name: str) -> Endpoint:
         """Take an endpoint out of its sandbox; it keeps its name, MAC and addresses."""
-        async with self._verb:
+        async with self._turns:
             endpoint = self.get(name)
             if transition(endpoint.state, Verb.LEAVE) is None:
                 return endpoint
@@ -153,8 +161,7 @@ class Endpoints:
 
         Once it was lent, asking again changes nothing.
         """
-        async with self._verb:
-            endpoint = self.get(name)
+        async with self._turn(name) as endpoint:
             if endpoint.state is EndpointState.JOINED and endpoint.sandbox == sandbox:
                 return device_name(endpoint.id)
             if transition(endpoint.state, Verb.JOIN) is None:
@@ -162,29 +169,28 @@ class Endpoints:
                 raise StateError(f"endpoint {endpoint.name} is in {where}; leave it first")
             self._check_addresses(endpoint)
             joining = replace(endpoint, sandbox=sandbox, ifname="", lent=True)
-            await self._registry.keep(joining, EndpointState.JOINING)
+            # Until it is saved as joined, a crash has the next daemon remove the device: one that
+            # was created only has none.
+            device = await self._plumbing.lend(joining)
+            if device is None:
+                raise StateError(f"endpoint {endpoint.name} has no device to lend")
             try:
-                device = await self._plumbing.lend(joining)
-                if device is None:
-                    raise StateError(f"endpoint {endpoint.name} has no device to lend")
                 await self._registry.keep(joining, EndpointState.JOINED)
             except BaseException:
-                await self._registry.keep(endpoint, endpoint.state)
+                await self._plumbing.unmake(joining)
                 raise
             return device
 
     async def settle(self, name: str) -> Endpoint | None:
         """Look after a device that was lent from now on; None while it has not arrived."""
-        async with self._verb:
-            endpoint = self.get(name)
+        async with self._turn(name) as endpoint:
             if endpoint.ifname or not endpoint.lent or endpoint.state is not EndpointState.JOINED:
                 return endpoint
             return await self._plumbing.settle(endpoint)
 
     async def take_back(self, name: str) -> Endpoint:
         """An endpoint that was lent leaves; its device is taken out of the sandbox by another."""
-        async with self._verb:
-            endpoint = self.get(name)
+        async with self._turn(name) as endpoint:
             if transition(endpoint.state, Verb.LEAVE) is None:
                 return endpoint
             self._registry.absent.discard(endpoint.id)
@@ -192,18 +198,18 @@ class Endpoints:
 
     async def publish(self, name: str, ports: tuple[PublishedPort, ...]) -> Endpoint:
         """Note which ports of the host lead to an endpoint."""
-        async with self._verb:
-            endpoint = self.get(name)
+        async with self._turn(name) as endpoint:
             return await self._registry.keep(replace(endpoint, published=ports), endpoint.state)
 
     async def rename(self, name: str, wanted: str) -> None:
         """Call an endpoint otherwise. Raises StateError where the name is taken."""
         check_name("endpoint", wanted)
-        async with self._verb:
-            endpoint = self.get(name)
-            if any(e.name == wanted and e.id != endpoint.id for e in self):
+        async with self._turn(name) as endpoint:
+            renamed = replace(endpoint, name=wanted)
+            if any(e.name == wanted and e.id != endpoint.id for e in self._known()):
                 raise StateError(f"this host already has an endpoint {wanted}")
-            await self._registry.keep(replace(endpoint, name=wanted), endpoint.state)
+            with self._under_way(renamed):
+                await self._registry.keep(renamed, endpoint.state)
 
     async def describe(
         self, name: str, aliases: tuple[str, ...], services: tuple[str, ...]
@@ -213,15 +219,13 @@ class Endpoints:
             check_name("alias", alias)
         for service in services:
             check_name("service", service)
-        async with self._verb:
-            endpoint = self.get(name)
+        async with self._turn(name) as endpoint:
             described = replace(endpoint, aliases=aliases, services=services)
             return await self._registry.keep(described, endpoint.state)
 
     async def remove(self, name: str) -> Endpoint:
         """Remove an endpoint, from its sandbox too."""
-        async with self._verb:
-            endpoint = self.get(name)
+        async with self._turn(name) as endpoint:
             await self._plumbing.discard(endpoint)
             await self._addresses.release(endpoint.network, endpoint.addresses)
             return endpoint
@@ -230,20 +234,43 @@ class Endpoints:
         self,
         request: EndpointRequest,
         undo: AsyncExitStack,
+        state: EndpointState,
         sandbox: Sandbox | None = None,
         ifname: str = "",
     ) -> Endpoint:
-        """An endpoint with addresses and no device, saved as one that nobody was told of yet."""
+        """An endpoint with addresses and no device, saved in this state."""
         network = self._networks.get(request.network)
         endpoint = replace(self._plan(network, request), sandbox=sandbox, ifname=ifname)
         addresses = request.leased
-        if addresses is None:
-            addresses = await self._addresses.allocate(network, request.addresses, endpoint.name)
-            undo.push_async_callback(self._addresses.release, network.id, addresses)
-        endpoint = replace(endpoint, addresses=addresses)
-        endpoint = await self._registry.keep(endpoint, EndpointState.CREATING)
+        with self._under_way(endpoint):
+            if addresses is None:
+                wanted = request.addresses
+                addresses = await self._addresses.allocate(network, wanted, endpoint.name)
+                undo.push_async_callback(self._addresses.release, network.id, addresses)
+            endpoint = await self._registry.keep(replace(endpoint, addresses=addresses), state)
         undo.push_async_callback(self._registry.drop, endpoint.id)
         return endpoint
+
+    @asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[Endpoint]:
+        """A turn of one endpoint, beside those of others. Raises StateError where it is gone."""
+        endpoint = self.get(name).id
+        async with self._turns.of(endpoint):
+            yield self.get(endpoint)
+
+    @contextmanager
+    def _under_way(self, endpoint: Endpoint) -> Iterator[None]:
+        self._coming[endpoint.id] = endpoint
+        try:
+            yield
+        finally:
+            del self._coming[endpoint.id]
+
+    def _known(self) -> Iterator[Endpoint]:
+        return chain(self._registry, self._coming.values())
+
+    def _new_id(self) -> EndpointId:
+        return EndpointId(f"{self._random.getrandbits(128):032x}")
 
     async def _join(self, before: Endpoint, endpoint: Endpoint) -> Endpoint:
         await self._registry.keep(endpoint, EndpointState.JOINING)
@@ -256,10 +283,10 @@ class Endpoints:
             raise
 
     def _plan(self, network: Network, request: EndpointRequest) -> Endpoint:
-        endpoint_id = request.id or EndpointId(f"{self._random.getrandbits(128):032x}")
+        endpoint_id = request.id or self._new_id()
         name = request.name or endpoint_id[:ID_DIGITS_SHOWN]
         check_name("endpoint", name)
-        if any(e.name == name for e in self):
+        if any(e.name == name for e in self._known()):
             raise StateError(f"this host already has an endpoint {name}")
         if not 0 <= request.priority <= PRIORITY_MAX:
             raise StateError(f"a priority of {request.priority}: it is 0 to {PRIORITY_MAX}")
@@ -275,8 +302,8 @@ class Endpoints:
             raise StateError(
                 f"{format_mac(mac)} cannot be a station's MAC; its first octet has to be even"
             )
-        for other in self._registry.of_network(network.id):
-            if other.mac == mac:
+        for other in self._known():
+            if other.network == network.id and other.mac == mac:
                 raise StateError(f"{format_mac(mac)} is taken by endpoint {other.name}")
         return Endpoint(
             endpoint_id,

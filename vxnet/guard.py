@@ -62,7 +62,7 @@ class Guard:
         for endpoint in list(self._registry):
             if endpoint.sandbox is None or endpoint.sandbox.path not in paths:
                 continue
-            async with self._table.verb:
+            async with self._table.turns.of(endpoint.id):
                 try:
                     found = await self._restore(endpoint)
                 except VxnetError as error:

@@ -1,6 +1,5 @@
 """The networks this host knows, the cluster's and its own: saved, and published."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -13,6 +12,7 @@ from vxnet.drivers.chooser import DriverChooser
 from vxnet.errors import HostError, WireError
 from vxnet.gossip.events import RecordKind
 from vxnet.host.base import Store
+from vxnet.turns import Turns
 
 __all__ = ["NetworkTable", "Users", "Watcher"]
 
@@ -32,8 +32,8 @@ class NetworkTable:
     def __init__(self, control: ControlPlane, store: Store, drivers: DriverChooser) -> None:
         self.catalogue = Catalogue()
         self.drivers = drivers
-        self.verb = asyncio.Lock()
-        """Held by one verb at a time, of networks or of endpoints."""
+        self.turns = Turns()
+        """Of the verbs of networks and endpoints."""
         self.users: list[Users] = []
         self.watchers: list[Watcher] = []
         self.driven: dict[str, Description] = {}

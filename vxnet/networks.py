@@ -108,7 +108,7 @@ class Networks:
 
     async def create(self, request: NetworkRequest) -> Network:
         """Make a network; one of a global driver is made on every host. Raises StateError."""
-        async with self._table.verb:
+        async with self._table.turns:
             plan = await self._plan(request)
             if self.driver(plan).scope is Scope.LOCAL:
                 return await self._create_local(plan)
@@ -121,7 +121,7 @@ class Networks:
 
     async def remove(self, name: str) -> None:
         """Remove a network, on every host that knows it. Raises StateError while it is in use."""
-        async with self._table.verb:
+        async with self._table.turns:
             network = self.get(name)
             self._check_unused(network)
             driver = self.driver(network)

@@ -89,9 +89,14 @@ class Plumbing:
 
     async def settle(self, endpoint: Endpoint) -> Endpoint | None:
         """Look after a device that was lent from now on; None while it has not arrived."""
+        device = device_name(endpoint.id)
+        if self._host.is_here(device):
+            return None
         located = await self.locate(endpoint)
+        if located is None or located.ifname == device:  # it is still to be renamed
+            return None
         lent = self._lent.get(endpoint.id)
-        if located is not None and lent is not None:
+        if lent is not None:
             located = await self._registry.keep(located, located.state)
             await self._watch_over(located, replace(lent, name=located.ifname))
             self._lent.pop(endpoint.id, None)
@@ -99,10 +104,10 @@ class Plumbing:
 
     async def take_back(self, endpoint: Endpoint) -> Endpoint:
         """Stop the traffic of an endpoint whose device another takes out of the sandbox."""
-        endpoint = await self._registry.keep(endpoint, EndpointState.LEAVING)
         self._interfaces.pop(endpoint.id, None)
         self._lent.pop(endpoint.id, None)
         network = self.network_of(endpoint)
+        # Nothing that outlives the daemon is changed before it is saved that it left.
         await self._networks.driver(network).leave(network, endpoint)
         endpoint = replace(endpoint, sandbox=None, ifname="", published=())
         return await self._registry.keep(endpoint, EndpointState.CREATED)

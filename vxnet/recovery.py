@@ -41,7 +41,7 @@ class Recoverer:
 
         Raises HostError where what was saved is damaged; what fails for one endpoint is reported.
         """
-        async with self._table.verb:
+        async with self._table.turns:
             endpoints = await self._registry.load()
             for endpoint in endpoints:
                 network = self._table.by_id(endpoint.network)
@@ -59,12 +59,12 @@ class Recoverer:
         for endpoint in list(self._registry):
             mine = {(endpoint.network, address.ip) for address in endpoint.addresses}
             if endpoint.sandbox is not None and mine & lost:
-                async with self._table.verb:
+                async with self._table.turns:
                     report(await self._part(endpoint))
         for endpoint in list(self._registry):
             if endpoint.id not in self._registry.absent:
                 continue
-            async with self._table.verb:
+            async with self._table.turns:
                 if endpoint.id in self._registry and await self._plumbing.is_there(endpoint):
                     try:
                         await self.rejoin(endpoint)
@@ -95,7 +95,7 @@ class Recoverer:
     async def rejoin(self, endpoint: Endpoint) -> None:
         """The device that is there goes on working; one that is not is made.
 
-        Called while the networks' lock is held. Raises StateError where the sandbox is gone.
+        Called in the endpoint's turn. Raises StateError where the sandbox is gone.
         """
         if not await self._plumbing.is_there(endpoint):
             self._registry.absent.add(endpoint.id)
@@ -119,7 +119,7 @@ class Recoverer:
     async def _follow(self, before: Network, now: Network) -> None:
         """A network's settings changed: its endpoints here are made anew under those.
 
-        Called while the networks hold the lock.
+        Called in a turn of the networks.
         """
         if all(getattr(before, name) == getattr(now, name) for name in DRIVEN_BY):
             return

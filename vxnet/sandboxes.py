@@ -21,7 +21,7 @@ class Sandboxes:
     def __init__(
         self, table: NetworkTable, registry: Registry, host: HostNetwork, store: Store
     ) -> None:
-        self._verb = table.verb
+        self._turns = table.turns
         self._registry = registry
         self._host = host
         self._store = store
@@ -53,7 +53,7 @@ class Sandboxes:
     async def create(self, name: str) -> Sandbox:
         """Make a namespace of this name, with loopback up. Raises StateError where it is taken."""
         check_name("sandbox", name)
-        async with self._verb:
+        async with self._turns:
             sandbox = Sandbox(SandboxKind.NETNS, name)
             if sandbox in self._own or await self._exists(sandbox):
                 raise StateError(f"there is already a network namespace {name}")
@@ -68,7 +68,7 @@ class Sandboxes:
 
     async def remove(self, name: str) -> None:
         """Remove a namespace that vxnet made. Raises StateError while endpoints are in it."""
-        async with self._verb:
+        async with self._turns:
             sandbox = self.get(name)
             if users := [e.name for e in self._registry if e.sandbox == sandbox]:
                 raise StateError(

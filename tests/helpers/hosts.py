@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+from collections.abc import Callable
 from functools import partial
 from random import Random
 
@@ -59,8 +60,9 @@ class ImaginedLink:
         self.persistent = True
         self._host = host
 
-    def persist(self, wanted: bool) -> None:
-        self.persistent = wanted
+    def part(self, *, keep_device: bool) -> Callable[[], None]:
+        self.persistent = keep_device
+        return lambda: None
 
     def close(self) -> None:
         self.closed = True

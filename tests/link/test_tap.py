@@ -66,16 +66,19 @@ def test_a_persistent_tap_is_taken_up_again_under_the_name_it_has_now(place: Nam
 
     again = place.inside(lambda: Tap.open("vxrenamed", persistent=True))
     assert again.name == "vxrenamed"
-    again.persist(False)
+    let_go = again.part(keep_device=False)
     again.close()
+    assert "vxrenamed" in devices(place)
+    let_go()
     assert "vxrenamed" not in devices(place)
 
 
 def test_a_deleted_device_can_be_let_go_of(place: Namespace) -> None:
     tap = place.inside(lambda: Tap.open("vxdeleted", persistent=True))
     place.run(["ip", "link", "del", "vxdeleted"])
-    tap.persist(False)
+    let_go = tap.part(keep_device=False)
     tap.close()
+    let_go()
 
 
 def test_a_name_in_use_is_one_sentence(place: Namespace) -> None:

@@ -105,3 +105,14 @@ def test_what_a_killed_run_left_behind_is_swept_by_the_next(tmp_path: Path) -> N
         sweep()
         assert leftovers(prefix) == []
         assert leftovers(standing.prefix)
+
+
+def test_dockers_calls_are_timed_by_their_kind() -> None:
+    done = bench("benchmarks.plugin", "--cycles", 4, "--at-once", 2)
+    assert done.stderr == ""
+    rows = [line.split() for line in done.stdout.splitlines()]
+    counts = {row[0]: int(row[1]) for row in rows[1:] if row[1].isdigit()}
+    for kind in ("CreateEndpoint", "Join", "ProgramExternalConnectivity", "Leave"):
+        assert counts[kind] == 4
+    assert counts["EndpointOperInfo"] == 8
+    assert abandoned() == []

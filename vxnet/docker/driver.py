@@ -79,8 +79,7 @@ class DockerDriver:
     async def remove(self, endpoint: Endpoint) -> None:
         """Remove an endpoint, and the gateway with a network's last."""
         await self._endpoints.remove(endpoint)
-        if all(other.network != endpoint.network for other in self._endpoints):
-            await self._gateways.close(endpoint.network)
+        await self._gateways.close_unused(endpoint.network)
 
     async def info(self, message: EndpointNames) -> InfoAnswer:
         """What `docker inspect` may show."""

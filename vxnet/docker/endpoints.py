@@ -65,8 +65,7 @@ class DockerEndpoints:
 
     def find(self, docker: str) -> Endpoint | None:
         """The endpoint that Docker calls so."""
-        wanted = endpoint_id(docker)
-        return next((e for e in self._endpoints if e.id == wanted), None)
+        return self._endpoints.find(endpoint_id(docker))
 
     def get(self, docker: str) -> Endpoint:
         """The endpoint that Docker calls so. Raises StateError."""
@@ -214,6 +213,8 @@ class DockerEndpoints:
         reason: VxnetError | None = None
         while loop.time() < until:
             await asyncio.sleep(LOOK_EVERY_S)
+            if self._endpoints.find(endpoint) is None:
+                return
             try:
                 if await self._endpoints.settle(endpoint) is not None:
                     return

@@ -5,6 +5,7 @@ container leaves by the host it is on, as it does with Docker's bridge. It is a 
 namespace; the kernel routes, and the packet filter translates.
 """
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -52,25 +53,33 @@ class Gateways:
         self._forward = forward
         self._endpoints = endpoints
         self._open: dict[NetworkId, tuple[Network, Endpoint]] = {}
+        self._turn = asyncio.Lock()
+        """Of opening and closing: containers come and go at the same time."""
+        self._applying = asyncio.Lock()
+        self._asked = self._applied = 0
 
     async def open(
         self, network: Network, addresses: tuple[IpInterface, ...]
     ) -> tuple[IpAddress, ...]:
         """Have a gateway; returns its addresses, none where this host cannot be one."""
-        if network.id not in self._open:
-            gateway = gateway_station(network, addresses)
-            if not addresses or not await self._is_free(network, gateway):
-                return ()
-            await self._make(network, gateway)
-        _, gateway = self._open[network.id]
-        return tuple(address.ip for address in gateway.addresses)
+        async with self._turn:
+            if network.id not in self._open:
+                gateway = gateway_station(network, addresses)
+                if not addresses or not await self._is_free(network, gateway):
+                    return ()
+                await self._make(network, gateway)
+            _, gateway = self._open[network.id]
+            return tuple(address.ip for address in gateway.addresses)
 
-    async def close(self, network: NetworkId) -> None:
-        """Have no gateway any more. Idempotent."""
-        opened = self._open.pop(network, None)
-        if opened is not None:
-            await self._unmake(*opened)
-            await self.apply()
+    async def close_unused(self, network: NetworkId) -> None:
+        """Have no gateway any more where no container is left in the network. Idempotent."""
+        async with self._turn:
+            if any(e.lent and e.network == network for e in self._endpoints()):
+                return
+            opened = self._open.pop(network, None)
+            if opened is not None:
+                await self._unmake(*opened)
+                await self.apply()
 
     async def close_all(self) -> None:
         """The daemon ends; packets that are on their way are the kernel's."""
@@ -78,11 +87,25 @@ class Gateways:
             _, opened = self._open.popitem()
             await self._unmake(*opened)
         await self._firewall.remove()
+        await self._forward.remove()
 
     async def apply(self) -> None:
-        """Have the packet filter do what open gateways and published ports ask for."""
+        """Have the packet filter do what open gateways and published ports ask for.
+
+        Those who ask while it is being changed are served together.
+        """
+        self._asked += 1
+        mine = self._asked
+        async with self._applying:
+            if self._applied < mine:
+                asked = self._asked
+                await self._apply()
+                self._applied = asked
+
+    async def _apply(self) -> None:
         if not self._open:
             await self._firewall.remove()
+            await self._forward.remove()
             return
         outlets = [
             Outlet(device_name(gateway.id), tuple(a.network for a in gateway.addresses))
@@ -100,9 +123,11 @@ class Gateways:
         """Put back what somebody changed, or dockerd made anew."""
         if not self._open:
             return
-        if await self._firewall.restore():
+        async with self._applying:
+            changed = await self._firewall.restore()
+            await self._forward.ensure()
+        if changed:
             _log.warning("somebody changed the packet filter rules of Docker's networks; restored")
-        await self._forward.ensure()
 
     def networks(self) -> list[NetworkId]:
         """Those that have one."""

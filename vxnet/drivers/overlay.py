@@ -1,5 +1,6 @@
 """The overlay driver: one Ethernet across all hosts, a TAP an endpoint, VXLAN between them."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
@@ -19,8 +20,8 @@ __all__ = ["MADE_BY", "OPTIONS", "Companion", "LinkOpener", "OverlayDriver"]
 class Tap(Link, Protocol):
     """A link whose device can outlive the daemon."""
 
-    def persist(self, wanted: bool) -> None:
-        """Have the device stay when the link is closed, or not."""
+    def part(self, *, keep_device: bool) -> Callable[[], None]:
+        """Have the device stay though the link is closed, until what is returned was called."""
         ...
 
 
@@ -134,7 +135,7 @@ class OverlayDriver:
     async def delete_endpoint(self, network: Network, endpoint: Endpoint) -> None:
         plug = self._plugs.pop(endpoint.id, None)
         if plug is not None:
-            self._unplug(plug, keep_device=False)
+            await self._unplug(plug, keep_device=False)
 
     async def adopt(self, network: Network, endpoint: Endpoint) -> None:
         if endpoint.sandbox is not None and endpoint.id not in self._plugs:
@@ -143,7 +144,7 @@ class OverlayDriver:
     async def close(self, *, keep_devices: bool) -> None:
         while self._plugs:
             _, plug = self._plugs.popitem()
-            self._unplug(plug, keep_device=keep_devices)
+            await self._unplug(plug, keep_device=keep_devices)
 
     async def join(self, network: Network, endpoint: Endpoint) -> Attachment:
         plug = self._plugs.get(endpoint.id)
@@ -187,7 +188,7 @@ class OverlayDriver:
             self._forwarding.add_segment(_segment(network, vni))
             self._forwarding.add_port(Port(plug.port, vni, endpoint.mac, endpoint.ips), link)
         except BaseException:
-            self._unplug(plug, keep_device=path is not None)
+            await self._unplug(plug, keep_device=path is not None)
             raise
         is_first = all(other.vni != vni for other in self._plugs.values())
         self._plugs[endpoint.id] = plug
@@ -195,14 +196,15 @@ class OverlayDriver:
             self._last_port += 1
             await self._companion.arrive(network, PortId(self._last_port))
 
-    def _unplug(self, plug: _Plug, *, keep_device: bool) -> None:
+    async def _unplug(self, plug: _Plug, *, keep_device: bool) -> None:
         """The last endpoint takes the network off this host."""
-        if not keep_device:
-            plug.link.persist(False)
+        let_go = plug.link.part(keep_device=keep_device)
         self._forwarding.remove_port(plug.port)
         plug.link.close()
         if all(other.vni != plug.vni for other in self._plugs.values()):
             self._leave(plug.vni)
+        # Removing a device waits for a lock of the whole kernel, and then for its grace period.
+        await asyncio.to_thread(let_go)
 
     def _leave(self, vni: Vni) -> None:
         if self._companion is not None:

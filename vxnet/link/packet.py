@@ -7,6 +7,7 @@ socket (packet(7)) takes it, with a `virtio_net_hdr` as a TAP's own descriptor w
 import ctypes
 import socket
 import struct
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -89,8 +90,9 @@ class PacketLink:
         """The packet socket."""
         return () if self._socket.fileno() < 0 else (self._socket.fileno(),)
 
-    def persist(self, wanted: bool) -> None:
+    def part(self, *, keep_device: bool) -> Callable[[], None]:
         """The TAP stays until it is deleted: somebody else's descriptor hangs on it."""
+        return lambda: None
 
     def close(self) -> None:
         """Take no more frames. Idempotent."""

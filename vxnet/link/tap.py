@@ -6,9 +6,11 @@ down and up; it fails with EBADFD once the interface is deleted.
 
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from errno import EBADFD, EBUSY, EINVAL, ENOENT, EPERM
 from fcntl import ioctl
+from functools import partial
 from struct import Struct
 
 from vxnet.errors import HostError
@@ -122,18 +124,31 @@ class Tap:
         """Whether it takes UDP super-frames."""
         return self._uso
 
-    def persist(self, wanted: bool) -> None:
-        """Have the device outlive its descriptors, or not. A deleted device is left as it is."""
-        for fd in self._fds[:1]:
-            try:
-                ioctl(fd, _TUNSETPERSIST, int(wanted))
-            except OSError as error:
-                if error.errno != EBADFD:
-                    raise HostError(_sentence(self._name, error)) from error
+    def part(self, *, keep_device: bool) -> Callable[[], None]:
+        """Have the device stay though the link is closed, until what is returned was called.
+
+        Then it goes, unless it is persistent and kept. The kernel takes its time for that, so the
+        call belongs into a thread.
+        """
+        held = [os.dup(fd) for fd in self._fds]
+        return partial(_let_go, self._name, held, keep_device)
 
     def close(self) -> None:
         """Close the descriptors; a device that is not persistent goes with them. Idempotent."""
         fds, self._fds = self._fds, ()
+        for fd in fds:
+            with suppress(OSError):
+                os.close(fd)
+
+
+def _let_go(name: str, fds: list[int], keep_device: bool) -> None:
+    try:
+        if fds and not keep_device:
+            ioctl(fds[0], _TUNSETPERSIST, 0)
+    except OSError as error:
+        if error.errno != EBADFD:  # somebody deleted it already
+            raise HostError(_sentence(name, error)) from error
+    finally:
         for fd in fds:
             with suppress(OSError):
                 os.close(fd)
