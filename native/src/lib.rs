@@ -27,5 +27,6 @@ pub mod vigil;
 pub mod vnet;
 pub mod vxlan;
 pub mod watch;
+pub mod words;
 pub mod workers;
 pub mod yard;

@@ -1,21 +1,12 @@
 //! The forwarding table: which port or tunnel a station of a network is behind.
 //!
-//! Read by every worker for every frame without a lock, written by one thread while they read. A
-//! table is split into shards; each is an open-addressed array of two words a slot behind a
-//! sequence number, which a writer makes odd while it moves things and a reader finds unchanged
-//! after it has looked, or looks again.
+//! Read by every worker for every frame without a lock, written by one thread while they read.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use arc_swap::ArcSwap;
 
 use crate::packet::Mac;
-
-const SHARDS: usize = 64;
-const SLOTS_MIN: usize = 16;
+use crate::words::{PRESENT, Words};
 
 /// Where frames for a station go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +31,7 @@ pub struct Entry {
     pub seen: u16,
 }
 
-// The value word: VNI bits 16..24, flags, seen, target; zero in an empty slot.
-const PRESENT: u64 = 1 << 55;
+// The value word: VNI bits 16..24, flags, seen, target.
 const AGES: u64 = 1 << 54;
 const SEEN_SHIFT: u32 = 32;
 const VTEP: u64 = 1 << 31;
@@ -76,31 +66,20 @@ fn holds(value: u64, vni: u32) -> bool {
     value & PRESENT != 0 && value >> 56 == u64::from(vni >> 16)
 }
 
-#[derive(Default)]
-struct Slot {
-    key: AtomicU64,
-    value: AtomicU64,
-}
-
-struct Shard {
-    sequence: AtomicU32,
-    slots: ArcSwap<Box<[Slot]>>,
-    used: Mutex<usize>, // held by whoever writes
+fn vni_of(key: u64, value: u64) -> u32 {
+    ((value >> 56) as u32) << 16 | key as u32 & 0xffff
 }
 
 /// The whole table.
 pub struct Table {
-    shards: Box<[Shard]>,
+    words: Words,
     seeds: [u64; 2], // so that nobody outside can choose MACs that collide
 }
 
 impl Default for Table {
     fn default() -> Self {
         let random = RandomState::new();
-        Self {
-            shards: (0..SHARDS).map(|_| Shard::new()).collect(),
-            seeds: [random.hash_one(1), random.hash_one(2) | 1],
-        }
+        Self { words: Words::default(), seeds: [random.hash_one(1), random.hash_one(2) | 1] }
     }
 }
 
@@ -112,94 +91,40 @@ impl Table {
         (product >> 64) as u64 ^ product as u64
     }
 
-    fn place(&self, vni: u32, mac: Mac) -> (&Shard, u64, u64) {
+    fn place(&self, vni: u32, mac: Mac) -> (u64, u64) {
         let key = key_of(vni, mac);
-        let hash = self.hash(key, vni);
-        (&self.shards[(hash >> 58) as usize % SHARDS], key, hash)
+        (key, self.hash(key, vni))
+    }
+
+    fn rehash(&self) -> impl Fn(u64, u64) -> u64 {
+        |key, value| self.hash(key, vni_of(key, value))
     }
 
     /// What is known of a station. Takes no lock.
     pub fn get(&self, vni: u32, mac: Mac) -> Option<Entry> {
-        let (shard, key, hash) = self.place(vni, mac);
-        shard
-            .read(|slots| shard.find(slots, key, vni, hash).map(|(_, value)| value))
-            .map(Entry::unpack)
+        let (key, hash) = self.place(vni, mac);
+        self.words.find(key, hash, |value| holds(value, vni).then(|| Entry::unpack(value)))
     }
 
     /// Note that a station was seen; takes no lock, and is lost if the entry moves meanwhile.
     pub fn touch(&self, vni: u32, mac: Mac, now: u16) {
-        let (shard, key, hash) = self.place(vni, mac);
-        let slots = shard.slots.load();
-        if let Some((at, value)) = shard.find(&slots, key, vni, hash) {
-            let seen = value & !(0xffff << SEEN_SHIFT) | u64::from(now) << SEEN_SHIFT;
-            let _ =
-                slots[at].value.compare_exchange(value, seen, Ordering::Relaxed, Ordering::Relaxed);
-        }
+        let (key, hash) = self.place(vni, mac);
+        let seen = u64::from(now) << SEEN_SHIFT;
+        self.words.update(key, hash, |value| {
+            holds(value, vni).then_some(value & !(0xffff << SEEN_SHIFT) | seen)
+        });
     }
 
     /// Put an entry, or replace it.
     pub fn set(&self, vni: u32, mac: Mac, entry: Entry) {
-        let (shard, key, hash) = self.place(vni, mac);
-        let mut used = shard.lock();
-        let slots = shard.slots.load();
-        if let Some((at, _)) = shard.find(&slots, key, vni, hash) {
-            slots[at].value.store(entry.pack(vni), Ordering::Relaxed);
-            return;
-        }
-        let slots = if (*used + 1) * 4 > slots.len() * 3 {
-            let larger = self.larger(&slots);
-            shard.slots.store(larger.into());
-            shard.slots.load()
-        } else {
-            slots
-        };
-        *used += 1;
-        shard.write(|| insert(&slots, key, entry.pack(vni), hash));
-    }
-
-    fn larger(&self, slots: &[Slot]) -> Box<[Slot]> {
-        let larger = empty(slots.len() * 2);
-        for slot in slots {
-            let (key, value) =
-                (slot.key.load(Ordering::Relaxed), slot.value.load(Ordering::Relaxed));
-            if value & PRESENT != 0 {
-                insert(&larger, key, value, self.hash(key, vni_of(key, value)));
-            }
-        }
-        larger
+        let (key, hash) = self.place(vni, mac);
+        self.words.set(key, hash, entry.pack(vni), |value| holds(value, vni), self.rehash());
     }
 
     /// Forget a station. `false` if there was none.
     pub fn remove(&self, vni: u32, mac: Mac) -> bool {
-        let (shard, key, hash) = self.place(vni, mac);
-        let mut used = shard.lock();
-        let slots = shard.slots.load();
-        let Some((at, _)) = shard.find(&slots, key, vni, hash) else { return false };
-        *used -= 1;
-        shard.write(|| self.close_gap(&slots, at));
-        true
-    }
-
-    // Linear probing has no gaps: what follows moves up unless it would come before its own place.
-    fn close_gap(&self, slots: &[Slot], mut gap: usize) {
-        let mask = slots.len() - 1;
-        let mut at = gap;
-        loop {
-            at = (at + 1) & mask;
-            let (key, value) =
-                (slots[at].key.load(Ordering::Relaxed), slots[at].value.load(Ordering::Relaxed));
-            if value & PRESENT == 0 {
-                break;
-            }
-            let home = self.hash(key, vni_of(key, value)) as usize & mask;
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
-                slots[gap].key.store(key, Ordering::Relaxed);
-                slots[gap].value.store(value, Ordering::Relaxed);
-                gap = at;
-            }
-        }
-        slots[gap].value.store(0, Ordering::Relaxed);
-        slots[gap].key.store(0, Ordering::Relaxed);
+        let (key, hash) = self.place(vni, mac);
+        self.words.remove(key, hash, |value| holds(value, vni), self.rehash())
     }
 
     /// Forget all stations of a network.
@@ -217,107 +142,25 @@ impl Table {
 
     /// Look at every entry, in no order. What changes meanwhile is seen or not.
     pub fn for_each(&self, mut look: impl FnMut(u32, Mac, Entry)) {
-        for shard in &self.shards {
-            let _used = shard.lock();
-            for slot in shard.slots.load().iter() {
-                let (key, value) =
-                    (slot.key.load(Ordering::Relaxed), slot.value.load(Ordering::Relaxed));
-                if value & PRESENT != 0 {
-                    let [a, b, c, d, e, f, ..] = key.to_be_bytes();
-                    look(vni_of(key, value), [a, b, c, d, e, f], Entry::unpack(value));
-                }
-            }
-        }
+        self.words.for_each(|key, value| {
+            let [a, b, c, d, e, f, ..] = key.to_be_bytes();
+            look(vni_of(key, value), [a, b, c, d, e, f], Entry::unpack(value));
+        });
     }
 
     /// How many entries there are.
     pub fn len(&self) -> usize {
-        self.shards.iter().map(|shard| *shard.lock()).sum()
+        self.words.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.words.is_empty()
     }
 
     /// Octets the entries take, free places included.
     pub fn octets(&self) -> usize {
-        self.shards.iter().map(|shard| shard.slots.load().len() * size_of::<Slot>()).sum()
-    }
-}
-
-fn vni_of(key: u64, value: u64) -> u32 {
-    ((value >> 56) as u32) << 16 | key as u32 & 0xffff
-}
-
-fn empty(slots: usize) -> Box<[Slot]> {
-    (0..slots).map(|_| Slot::default()).collect()
-}
-
-// Into the first free place; there is always one.
-fn insert(slots: &[Slot], key: u64, value: u64, hash: u64) {
-    let mask = slots.len() - 1;
-    let mut at = hash as usize & mask;
-    while slots[at].value.load(Ordering::Relaxed) & PRESENT != 0 {
-        at = (at + 1) & mask;
-    }
-    slots[at].key.store(key, Ordering::Relaxed);
-    slots[at].value.store(value, Ordering::Relaxed);
-}
-
-impl Shard {
-    fn new() -> Self {
-        Self {
-            sequence: AtomicU32::new(0),
-            slots: ArcSwap::from_pointee(empty(SLOTS_MIN)),
-            used: Mutex::new(0),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, usize> {
-        // A writer that panicked left counters and slots consistent enough to go on: both change
-        // in steps that each keep every other entry reachable.
-        self.used.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    // Look until nobody wrote meanwhile (Boehm, "Can seqlocks get along with programming language
-    // memory models?", 2012, figure 4).
-    fn read<T>(&self, look: impl Fn(&[Slot]) -> T) -> T {
-        loop {
-            let before = self.sequence.load(Ordering::Acquire);
-            let found = look(&self.slots.load());
-            fence(Ordering::Acquire);
-            if before & 1 == 0 && self.sequence.load(Ordering::Relaxed) == before {
-                return found;
-            }
-            std::hint::spin_loop();
-        }
-    }
-
-    // Only with `used` locked.
-    fn write(&self, change: impl FnOnce()) {
-        let sequence = self.sequence.load(Ordering::Relaxed);
-        self.sequence.store(sequence.wrapping_add(1), Ordering::Relaxed);
-        fence(Ordering::Release);
-        change();
-        self.sequence.store(sequence.wrapping_add(2), Ordering::Release);
-    }
-
-    fn find(&self, slots: &[Slot], key: u64, vni: u32, hash: u64) -> Option<(usize, u64)> {
-        let mask = slots.len() - 1;
-        let mut at = hash as usize & mask;
-        // Bounded, because a reader may meet a table that is being moved.
-        for _ in 0..slots.len() {
-            let value = slots[at].value.load(Ordering::Relaxed);
-            if value & PRESENT == 0 {
-                return None;
-            }
-            if slots[at].key.load(Ordering::Relaxed) == key && holds(value, vni) {
-                return Some((at, value));
-            }
-            at = (at + 1) & mask;
-        }
-        None
+        self.words.octets()
     }
 }
 
@@ -326,7 +169,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashMap;
-    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn mac(number: u32) -> Mac {
         let [a, b, c, d] = number.to_be_bytes();
