@@ -84,18 +84,21 @@ class Balancer:
         self._serving = frozenset(mac for _, mac in alive)
         self.members = self._serving | self.relayed.watched
         self._refusing = {key: until for key, until in self._refusing.items() if key in alive}
-        resets = []
-        for flow in self._flows:
-            key = flow.key
-            if (
-                key.vni != self._vni
-                or flow.is_relayed
-                or (key.destination, flow.member) in alive
-                or flow.state is FlowState.DEAD
-            ):
-                continue
-            if key.protocol == Protocol.TCP and flow.state is not FlowState.YOUNG:
-                resets.append((flow.port, _reset(flow)))
+        orphans = [
+            flow
+            for flow in self._flows
+            if flow.key.vni == self._vni
+            and not flow.is_relayed
+            and (flow.key.destination, flow.member) not in alive
+            and flow.state is not FlowState.DEAD
+        ]
+        self._flows.catch_up(orphans)
+        resets = [
+            (flow.port, _reset(flow))
+            for flow in orphans
+            if flow.key.protocol == Protocol.TCP and flow.is_settled
+        ]
+        for flow in orphans:
             self._flows.kill(flow)
         return resets
 
@@ -414,5 +417,5 @@ def _reset(flow: Flow) -> bytes:
     back = flow.back
     ports = (back.source_port, back.destination_port)
     return answers.reset(
-        back.destination_mac, back.source_mac, back.source, back.destination, ports, flow.acked
+        back.destination_mac, back.source_mac, back.source, back.destination, ports, flow.acked or 0
     )

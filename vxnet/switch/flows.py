@@ -2,11 +2,15 @@
 
 Flows that nobody answered yet are kept apart and go before all others, so that a flood of first
 packets cannot push out connections that are merely quiet.
+
+Who carries packets of settled flows without showing them to the switch is told what changes, and is
+asked what it saw where that matters.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from enum import IntEnum
+from itertools import islice, takewhile
 from typing import Final, NamedTuple
 
 from vxnet.switch.actions import PortId
@@ -15,9 +19,12 @@ from vxnet.wire.ip import Protocol
 from vxnet.wire.rewrite import Edit
 from vxnet.wire.transport import TcpFlag
 
-__all__ = ["FLOWS_MAX", "IDLE_S", "Flow", "FlowKey", "FlowState", "Flows"]
+__all__ = ["FLOWS_MAX", "IDLE_S", "Flow", "FlowKey", "FlowState", "Flows", "Seen"]
 
 FLOWS_MAX: Final = 200_000
+
+_EVICTION_LOOKS = 16  # at so many of the oldest, to find the one that was silent for longest
+_HALF = 1 << 31  # of all sequence numbers
 
 
 class FlowState(IntEnum):
@@ -53,10 +60,28 @@ class FlowKey(NamedTuple):
     destination_port: int
 
 
+class Seen(NamedTuple):
+    """What was seen of a flow elsewhere."""
+
+    at: float
+    acked: int | None
+
+
 class Flow:
     """A flow. `there` and `back` are what becomes of its packets on the two ways."""
 
-    __slots__ = ("acked", "back", "back_key", "key", "member", "port", "seen", "state", "there")
+    __slots__ = (
+        "acked",
+        "back",
+        "back_key",
+        "key",
+        "member",
+        "number",
+        "port",
+        "seen",
+        "state",
+        "there",
+    )
 
     def __init__(
         self, key: FlowKey, back_key: FlowKey, member: Mac, port: PortId, there: Edit, back: Edit
@@ -69,7 +94,9 @@ class Flow:
         self.back = back
         self.state = FlowState.YOUNG
         self.seen = 0.0
-        self.acked = 0  # what the client has, so what a reset must say to be believed
+        # What the client has, so what a reset must say to be believed; None before it says so.
+        self.acked: int | None = None
+        self.number = -1  # less than the most there can be, and its own while it is one of them
 
     @property
     def idle_s(self) -> float:
@@ -80,6 +107,20 @@ class Flow:
     def is_relayed(self) -> bool:
         """Whether it is a way back to the relay of a client outside: nothing else is changed."""
         return self.there.destination == self.key.destination
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether most of its packets need no decision any more."""
+        return self.state in (FlowState.SETTLED, FlowState.CLOSING)
+
+    def learn(self, seen: Seen) -> None:
+        """Somebody else saw it."""
+        self.seen = max(self.seen, seen.at)
+        if seen.acked is None:
+            return
+        # RFC 9293 §3.4: which of two sequence numbers is later.
+        if self.acked is None or (seen.acked - self.acked) % (2 * _HALF) < _HALF:
+            self.acked = seen.acked
 
 
 class Flows:
@@ -92,6 +133,9 @@ class Flows:
         self._young: OrderedDict[FlowKey, Flow] = OrderedDict()
         self._old: OrderedDict[FlowKey, Flow] = OrderedDict()
         self._members: dict[Vni, Counter[Mac]] = {}
+        self._numbers: list[int] = []  # that were given back
+        self._changed: dict[int, Flow | None] | None = None
+        self._ask: Callable[[Sequence[int]], Sequence[Seen | None]] | None = None
         self.evicted = 0  # had to go before their time
 
     def __len__(self) -> int:
@@ -132,11 +176,13 @@ class Flows:
             self.remove(other)
         while len(self._there) >= self._max:
             self.evicted += 1
-            self.remove(next(iter((self._young or self._old).values())))
+            self.remove(self._oldest())
+        flow.number = self._numbers.pop() if self._numbers else len(self._there)
         flow.seen = now
         self._there[flow.key] = self._back[flow.back_key] = flow
         self._young[flow.key] = flow
         self._members.setdefault(flow.key.vni, Counter())[flow.member] += 1
+        self._note(flow)
 
     def touch(self, flow: Flow, now: float, flags: int, *, is_answer: bool) -> None:
         """A packet of a flow was seen."""
@@ -151,6 +197,8 @@ class Flows:
             self._young.move_to_end(flow.key)
         if flags & (TcpFlag.FIN | TcpFlag.RST) and flow.state is FlowState.SETTLED:
             flow.state = FlowState.CLOSING
+        if flow.is_settled:
+            self._note(flow)  # whoever carries it has not seen this packet
 
     def kill(self, flow: Flow) -> None:
         """Its member is gone."""
@@ -158,6 +206,13 @@ class Flows:
             del self._young[flow.key]
             self._old[flow.key] = flow
         flow.state = FlowState.DEAD
+        self._note(flow)
+
+    def forget(self, port: PortId) -> None:
+        """A port is gone, and with it the clients behind it."""
+        for flow in self:
+            if flow.port == port:
+                self.remove(flow)
 
     def remove(self, flow: Flow) -> None:
         """Know nothing of it any more."""
@@ -169,21 +224,69 @@ class Flows:
         members[flow.member] -= 1
         if not members[flow.member]:
             del members[flow.member]
+        self._numbers.append(flow.number)
+        if self._changed is not None:
+            self._changed[flow.number] = None
 
     def expire(self, now: float, most: int = 1_000) -> None:
         """Let go of those that were silent for too long; looks at some of the oldest only."""
+        shortest_s = IDLE_S[Protocol.UDP, FlowState.YOUNG]
         for kept in (self._young, self._old):
-            for _ in range(min(most, len(kept))):
-                key, flow = next(iter(kept.items()))
-                if now - flow.seen <= flow.idle_s:
-                    if now - flow.seen <= IDLE_S[Protocol.UDP, FlowState.YOUNG]:
-                        break  # and so are all behind it
-                    kept.move_to_end(key)  # patient ones do not hide the others
-                    continue
-                self.remove(flow)
+            # Those behind the first that was seen lately were seen later still.
+            silent = takewhile(lambda flow: now - flow.seen > shortest_s, kept.values())
+            oldest = list(islice(silent, most))
+            self.catch_up(oldest)
+            for flow in oldest:
+                if now - flow.seen > flow.idle_s:
+                    self.remove(flow)
+                else:
+                    kept.move_to_end(flow.key)  # patient ones do not hide the others
 
     def _live(self, flow: Flow | None, now: float) -> Flow | None:
         if flow is not None and now - flow.seen > flow.idle_s:
-            self.remove(flow)
-            return None
+            self.catch_up((flow,))
+            if now - flow.seen > flow.idle_s:
+                self.remove(flow)
+                return None
         return flow
+
+    def _oldest(self) -> Flow:
+        """The one to go when there is no room."""
+        if self._young:
+            return next(iter(self._young.values()))
+        looked_at = list(islice(self._old.values(), _EVICTION_LOOKS))
+        self.catch_up(looked_at)
+        looked_at.sort(key=lambda flow: flow.seen)
+        # The next time, others are looked at.
+        for flow in looked_at[1:] if self._ask is not None else ():
+            self._old.move_to_end(flow.key)
+        return looked_at[0]
+
+    # For a datapath that carries settled flows by itself
+
+    def watch(self, ask: Callable[[Sequence[int]], Sequence[Seen | None]]) -> None:
+        """Note which flows change from now on, for `changes`; ask what was seen of settled ones.
+
+        `ask` takes numbers of flows, and gives None for those it does not carry.
+        """
+        self._changed = {}
+        self._ask = ask
+
+    def changes(self) -> dict[int, Flow | None]:
+        """The flows that changed since the last call, by number; None where there is none now."""
+        changed, self._changed = self._changed, {}
+        return changed or {}
+
+    def catch_up(self, flows: Sequence[Flow]) -> None:
+        """Know of these flows what was seen of them elsewhere."""
+        settled = [flow for flow in flows if flow.is_settled]
+        if self._ask is None or not settled:
+            return
+        answers = self._ask([flow.number for flow in settled])
+        for flow, seen in zip(settled, answers, strict=True):
+            if seen is not None:
+                flow.learn(seen)
+
+    def _note(self, flow: Flow) -> None:
+        if self._changed is not None:
+            self._changed[flow.number] = flow

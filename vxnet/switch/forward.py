@@ -199,6 +199,7 @@ class Switch:
         local = self._ports.pop(port_id, None)
         if local is not None:
             self._domains[local.port.vni].remove_port(port_id)
+            self.flows.forget(port_id)
 
     def program(self, changes: Iterable[Change]) -> None:
         """Apply what the control plane says, in order. Unknown VNIs are ignored."""
