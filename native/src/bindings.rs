@@ -1,6 +1,8 @@
 //! `vxnet._native`: what `vxnet/datapath/native.py` calls. Octets are as Python has them (`Ip`,
 //! `Mac`), so nothing is parsed here; whatever waits lets go of Python's lock.
 
+mod flows;
+
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
@@ -338,6 +340,12 @@ impl Engine {
         Ok(seen.into_iter().map(|(vni, mac, ago)| (vni, PyBytes::new(py, &mac), ago)).collect())
     }
 
+    /// The flows of services, which stay as they are when the engine is closed.
+    fn flows(&self) -> PyResult<flows::Flows> {
+        let shared = &self.workers()?.shared;
+        Ok(flows::Flows::new(Arc::clone(&shared.flows), shared.clock()))
+    }
+
     /// How many entries there are, and how many octets they take.
     fn table_size(&self) -> PyResult<(usize, usize)> {
         let table = &self.workers()?.shared.table;
@@ -537,5 +545,6 @@ fn reasons() -> Vec<&'static str> {
 #[pymodule]
 fn _native(module: &Bound<PyModule>) -> PyResult<()> {
     module.add_class::<Engine>()?;
+    module.add_class::<flows::Flows>()?;
     module.add_function(wrap_pyfunction!(reasons, module)?)
 }

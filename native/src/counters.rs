@@ -63,6 +63,11 @@ impl Counter {
         self.0.fetch_add(count as u64, Ordering::Relaxed);
     }
 
+    /// Count from nothing again.
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+
     /// What was counted.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)

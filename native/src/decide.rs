@@ -1,12 +1,13 @@
 //! What becomes of a frame, as far as the table says: the fast half of `vxnet/switch/forward.py`.
 //!
 //! Whatever needs more than a look into the table (a station that is not known behind its port, ARP
-//! and neighbour discovery, frames for many or for nobody known) is handed up to the switch, which
-//! decides by the same rules and more.
+//! and neighbour discovery, frames for many or for nobody known, flows of services that begin or end)
+//! is handed up to the switch, which decides by the same rules and more.
 
 use std::sync::Arc;
 
 use crate::counters::Reason;
+use crate::flows::{Carried, Flows, Found};
 use crate::model::{Model, Peer, Port, Segment, Vtep};
 use crate::packet::{self, Mac, Packet, ethertype, protocol};
 use crate::table::{Entry, Table, Target};
@@ -24,6 +25,7 @@ pub enum Outward<'a> {
 }
 
 /// What to do with a frame that came out of a tunnel: never send it into another.
+#[derive(Clone, Copy)]
 pub enum Inward<'a> {
     /// Give it to a port.
     Deliver(&'a Arc<Port>),
@@ -38,6 +40,8 @@ pub enum Inward<'a> {
 pub struct View<'a> {
     /// Where stations are.
     pub table: &'a Table,
+    /// What becomes of packets to services, and from them.
+    pub flows: &'a Flows,
     /// What else there is.
     pub model: &'a Model,
     /// The time, to note who was seen.
@@ -64,85 +68,157 @@ impl<'a> View<'a> {
         }
     }
 
-    /// For a frame that begins at its Ethernet header; super-frames are looked at as they are.
-    pub fn from_link(self, port: &Port, segment: &Segment, frame: &[u8]) -> Outward<'a> {
+    /// For a frame that begins at its Ethernet header; super-frames are looked at as they are. Where
+    /// it belongs to a flow of a service, it is to be changed before it goes there.
+    pub fn from_link(
+        self,
+        port: &Port,
+        segment: &Segment,
+        frame: &[u8],
+        packet: Option<&Packet>,
+    ) -> (Outward<'a>, Option<Carried>) {
         let Some((destination, source, kind)) = packet::addresses(frame) else {
-            return Outward::Drop(Reason::FrameShort);
+            return (Outward::Drop(Reason::FrameShort), None);
         };
-        match self.table.get(port.vni, source) {
-            _ if port.is_blocked() => return Outward::Punt,
-            Some(known) if known.target == Target::Port(port.id) => {
-                self.see(port.vni, source, known);
-            }
-            _ => match port.mac {
-                Some(assigned) if assigned != source => return Outward::Drop(Reason::PortSecurity),
-                None if is_nobody(source) => return Outward::Drop(Reason::SourceMacInvalid),
-                _ => return Outward::Punt,
-            },
+        if let Some(refusal) = self.admit_local(port, segment, frame, source, kind) {
+            return (refusal, None);
         }
-        if kind != ethertype::IPV4 {
-            if packet::is_vlan(kind) && !segment.settings.vlan_transparent {
-                return Outward::Drop(Reason::VlanTagged);
-            }
-            if may_be_neighbours(frame, kind) {
-                return Outward::Punt;
+        if segment.is_server(source) {
+            match self.flows.back(port.vni, frame, packet, self.now) {
+                Found::Nothing => {}
+                Found::Held => return (Outward::Punt, None),
+                Found::Carried(carried) => return self.carry(port.vni, carried),
             }
         }
-        if !segment.servers.is_empty() && segment.servers.contains(&source) {
-            return Outward::Punt;
-        }
-        match self.table.get(port.vni, destination).map(|entry| entry.target) {
+        let decision = match self.table.get(port.vni, destination).map(|entry| entry.target) {
             Some(Target::Port(id)) if id == port.id => Outward::Drop(Reason::SamePort),
             // A target that is gone from the model is about to go from the table.
-            Some(Target::Port(id)) => {
-                self.model.ports.get(&id).map_or(Outward::Punt, Outward::Deliver)
+            Some(target) => self.way(target).unwrap_or(Outward::Punt),
+            None if segment.services.contains(&destination) => {
+                match self.flows.there(port.vni, frame, packet, self.now) {
+                    Found::Carried(carried) => return self.carry(port.vni, carried),
+                    _ => Outward::Punt,
+                }
             }
-            Some(Target::Vtep(number)) => {
-                self.model.vteps.get(number as usize).map_or(Outward::Punt, Outward::Send)
-            }
-            None if segment.services.contains(&destination) => Outward::Punt,
             None if is_group(destination) || segment.settings.flood_unknown => Outward::Punt,
             None => Outward::Drop(Reason::UnknownUnicast),
+        };
+        (decision, None)
+    }
+
+    fn way(self, target: Target) -> Option<Outward<'a>> {
+        match target {
+            Target::Port(id) => self.model.ports.get(&id).map(Outward::Deliver),
+            Target::Vtep(number) => self.model.vteps.get(number as usize).map(Outward::Send),
         }
     }
 
-    /// For a frame of network `segment` from `peer`, one of those it has.
-    pub fn from_underlay(self, segment: &Segment, peer: &Peer, frame: &[u8]) -> Inward<'a> {
-        let Some((destination, source, kind)) = packet::addresses(frame) else {
-            return Inward::Drop(Reason::FrameShort);
-        };
-        let learns = peer.learning && segment.settings.learning;
-        match self.table.get(segment.vni, source) {
-            Some(known) if known.target == Target::Vtep(peer.vtep.number) => {
-                self.see(segment.vni, source, known);
+    fn carry(self, vni: u32, carried: Carried) -> (Outward<'a>, Option<Carried>) {
+        let target = self.table.get(vni, carried.edit.destination_mac);
+        match target.and_then(|entry| self.way(entry.target)) {
+            Some(way) => (way, Some(carried)),
+            None => (Outward::Punt, None),
+        }
+    }
+
+    // What is said of a frame before anybody looks where it goes.
+    fn admit_local(
+        self,
+        port: &Port,
+        segment: &Segment,
+        frame: &[u8],
+        source: Mac,
+        kind: u16,
+    ) -> Option<Outward<'a>> {
+        match self.table.get(port.vni, source) {
+            _ if port.is_blocked() => return Some(Outward::Punt),
+            Some(known) if known.target == Target::Port(port.id) => {
+                self.see(port.vni, source, known);
             }
-            _ if is_nobody(source) => return Inward::Drop(Reason::SourceMacInvalid),
-            None if learns => return Inward::Punt,
-            Some(known) if known.ages && learns => return Inward::Punt,
-            Some(known) if matches!(known.target, Target::Port(_)) => {
-                return Inward::Drop(Reason::SourceMacInvalid);
+            _ => {
+                return Some(match port.mac {
+                    Some(assigned) if assigned != source => Outward::Drop(Reason::PortSecurity),
+                    None if is_nobody(source) => Outward::Drop(Reason::SourceMacInvalid),
+                    _ => Outward::Punt,
+                });
             }
-            _ => {}
         }
         if kind != ethertype::IPV4 {
             if packet::is_vlan(kind) && !segment.settings.vlan_transparent {
-                return Inward::Drop(Reason::VlanTagged);
+                return Some(Outward::Drop(Reason::VlanTagged));
             }
-            if peer.learning && may_be_neighbours(frame, kind) {
-                return Inward::Punt;
+            if may_be_neighbours(frame, kind) {
+                return Some(Outward::Punt);
             }
         }
-        if !segment.servers.is_empty() && segment.servers.contains(&source) {
-            return Inward::Punt;
+        None
+    }
+
+    /// For a frame of network `segment` from `peer`, one of those it has; and whether `homeward` is
+    /// to be asked first, about this frame and each that follows from the same station.
+    pub fn from_underlay(self, segment: &Segment, peer: &Peer, frame: &[u8]) -> (Inward<'a>, bool) {
+        let Some((destination, source, kind)) = packet::addresses(frame) else {
+            return (Inward::Drop(Reason::FrameShort), false);
+        };
+        if let Some(refusal) = self.admit_remote(segment, peer, frame, source, kind) {
+            return (refusal, false);
         }
-        match self.table.get(segment.vni, destination).map(|entry| entry.target) {
+        let decision = match self.table.get(segment.vni, destination).map(|entry| entry.target) {
             Some(Target::Port(id)) => {
                 self.model.ports.get(&id).map_or(Inward::Punt, Inward::Deliver)
             }
             Some(Target::Vtep(_)) => Inward::Drop(Reason::SplitHorizon),
             None if is_group(destination) || segment.settings.flood_unknown => Inward::Punt,
             None => Inward::Drop(Reason::UnknownUnicast),
+        };
+        (decision, segment.is_server(source))
+    }
+
+    /// Where a frame goes that belongs to a flow of a service, and how it is to be changed before;
+    /// `None` where it belongs to none, or where its client is not here.
+    pub fn homeward(self, vni: u32, frame: &[u8]) -> Option<(Inward<'a>, Option<Carried>)> {
+        let packet = Packet::locate(frame).unwrap_or(None);
+        match self.flows.back(vni, frame, packet.as_ref(), self.now) {
+            Found::Nothing => None,
+            Found::Held => Some((Inward::Punt, None)),
+            Found::Carried(carried) => match self.carry(vni, carried) {
+                (Outward::Deliver(port), carried) => Some((Inward::Deliver(port), carried)),
+                _ => Some((Inward::Punt, None)),
+            },
         }
+    }
+
+    // What is said of a frame before anybody looks where it goes.
+    fn admit_remote(
+        self,
+        segment: &Segment,
+        peer: &Peer,
+        frame: &[u8],
+        source: Mac,
+        kind: u16,
+    ) -> Option<Inward<'a>> {
+        let learns = peer.learning && segment.settings.learning;
+        match self.table.get(segment.vni, source) {
+            Some(known) if known.target == Target::Vtep(peer.vtep.number) => {
+                self.see(segment.vni, source, known);
+            }
+            _ if is_nobody(source) => return Some(Inward::Drop(Reason::SourceMacInvalid)),
+            None if learns => return Some(Inward::Punt),
+            Some(known) if known.ages && learns => return Some(Inward::Punt),
+            Some(known) if matches!(known.target, Target::Port(_)) => {
+                return Some(Inward::Drop(Reason::SourceMacInvalid));
+            }
+            _ => {}
+        }
+        if kind != ethertype::IPV4 {
+            if packet::is_vlan(kind) && !segment.settings.vlan_transparent {
+                return Some(Inward::Drop(Reason::VlanTagged));
+            }
+            if peer.learning && may_be_neighbours(frame, kind) {
+                return Some(Inward::Punt);
+            }
+        }
+        None
     }
 }
 

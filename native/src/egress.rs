@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use crate::counters::{Amount, Fate, Io, Reason};
 use crate::decide::{Outward, View};
+use crate::flows::Carried;
 use crate::model::{Port, Segment, Vtep};
 use crate::mss;
 use crate::offload::cut::{self, Cut};
 use crate::outbox::{Heading, Outbox, Senders};
 use crate::packet::{self, Packet};
 use crate::punt::{self, Origin};
+use crate::rewrite;
 use crate::room::Room;
 use crate::strangers::Strangers;
 use crate::vnet::{self, Gso, Header};
@@ -189,7 +191,7 @@ impl Egress {
 
     // One frame, which lies in the buffer behind its `virtio_net_hdr`.
     fn carry(&mut self, context: Context, port: &Arc<Port>, segment: &Segment, read: Range<usize>) {
-        let parcel = match self.open(read.clone()) {
+        let mut parcel = match self.open(read.clone()) {
             Ok(parcel) => parcel,
             Err((amount, reason)) => {
                 port.counters.receive(amount);
@@ -199,8 +201,24 @@ impl Egress {
         };
         port.counters.receive(parcel.amount);
         let frame = &self.buffer[parcel.frame.clone()];
-        let decision = context.view.from_link(port, segment, frame);
+        let packet = parcel.packet.as_ref();
+        let (decision, carried) = context.view.from_link(port, segment, frame, packet);
+        if let Some(carried) = carried {
+            self.rewrite(context, &mut parcel, &carried);
+        }
         self.act(context, port, segment, &parcel, decision);
+    }
+
+    // A packet of a service's flow, or the super-frame of some, as it goes on.
+    fn rewrite(&mut self, context: Context, parcel: &mut Parcel, carried: &Carried) {
+        let frame = &mut self.buffer[parcel.frame.clone()];
+        let Some(packet) = &parcel.packet else { return };
+        rewrite::apply(&carried.edit, frame, packet, parcel.vnet.needs_checksum);
+        if parcel.cut.is_some() {
+            // It has sums of what was changed.
+            parcel.cut = Cut::plan(frame, Some(packet), &parcel.vnet).ok();
+        }
+        context.view.flows.note(carried.number, parcel.amount, context.view.now);
     }
 
     fn open(&self, read: Range<usize>) -> Result<Parcel, (Amount, Reason)> {

@@ -107,11 +107,14 @@ impl Ingress {
         if mss::may_be_syn(&octets[frame.clone()]) {
             route.clamp(&mut octets[frame.clone()]);
         }
-        match &route.decision {
+        let vni = route.segment.vni;
+        let served = route.is_server.then(|| context.view.homeward(vni, &octets[frame.clone()]));
+        let (decision, carried) = served.flatten().unwrap_or((route.decision, None));
+        match decision {
             Inward::Deliver(port) => {
-                self.yard.add(context, octets, &route.source, port, frame, route.remote);
+                self.yard.add(context, octets, &route.source, port, frame, route.remote, carried);
             }
-            Inward::Drop(reason) => route.refuse(context, *reason, &octets[frame]),
+            Inward::Drop(reason) => route.refuse(context, reason, &octets[frame]),
             Inward::Punt => {
                 if let Some(remote) = route.remote {
                     let _ = cut::complete_checksum(&mut octets[frame.clone()], &remote.vnet());
@@ -147,6 +150,7 @@ struct Route<'a> {
     remote: Option<Remote>,
     received: Amount,
     decision: Inward<'a>,
+    is_server: bool,
 }
 
 impl<'a> Route<'a> {
@@ -171,14 +175,24 @@ impl<'a> Route<'a> {
         let frame = &datagram[vxlan::BYTES..];
         let admitted = decide::admit(segment, peer, reserved);
         let is_stranger = matches!(admitted, Err(Reason::UnknownVtep));
-        let decision = match admitted {
+        let (decision, is_server) = match admitted {
             Ok(peer) => context.view.from_underlay(segment, peer, frame),
-            Err(_) if is_stranger && segment.settings.meets_strangers => Inward::Punt,
-            Err(reason) => Inward::Drop(reason),
+            Err(_) if is_stranger && segment.settings.meets_strangers => (Inward::Punt, false),
+            Err(reason) => (Inward::Drop(reason), false),
         };
         let strangers = is_stranger.then_some(context.strangers);
         let received = Amount::default();
-        Ok(Self { glance, origin, source, segment, strangers, remote, received, decision })
+        Ok(Self {
+            glance,
+            origin,
+            source,
+            segment,
+            strangers,
+            remote,
+            received,
+            decision,
+            is_server,
+        })
     }
 
     // RFC 9293 §3.7.1: what answers a SYN has to fit the way back.

@@ -3,7 +3,8 @@
 //! It holds a copy of what the switch (`vxnet/switch`) concluded and owns no policy. A frame's way
 //! out is `egress` → `decide` → `offload::cut` → `outbox`; its way in is `ingress` → `decide` →
 //! `yard` → `offload::join`; what can not be decided here goes up through `punt`, and
-//! what somebody captures through `watch`.
+//! what somebody captures through `watch`. Packets of services' flows are found in `flows` and
+//! changed by `rewrite` on both ways.
 
 #[cfg(feature = "python")]
 mod bindings;
@@ -11,6 +12,7 @@ pub mod checksum;
 pub mod counters;
 pub mod decide;
 pub mod egress;
+pub mod flows;
 pub mod ingress;
 pub mod io;
 pub mod model;
@@ -19,6 +21,7 @@ pub mod offload;
 pub mod outbox;
 pub mod packet;
 pub mod punt;
+pub mod rewrite;
 pub mod room;
 pub mod settle;
 pub mod strangers;

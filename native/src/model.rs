@@ -174,9 +174,9 @@ pub struct Segment {
     pub peers: HashMap<IpAddr, Peer>,
     /// What came out of its tunnels and went into them.
     pub counters: Arc<Counters>,
-    /// MACs of services: the switch chooses who takes frames for them.
+    /// MACs of services: what is sent to them belongs to a flow, or the switch chooses who takes it.
     pub services: HashSet<Mac>,
-    /// MACs of stations that answer for services here: the switch looks at what they send.
+    /// MACs of stations that answer for services here: what they send may belong to a flow.
     pub servers: HashSet<Mac>,
 }
 
@@ -191,6 +191,11 @@ impl Segment {
             services: HashSet::new(),
             servers: HashSet::new(),
         }
+    }
+
+    /// Whether a station answers for services here.
+    pub fn is_server(&self, mac: Mac) -> bool {
+        !self.servers.is_empty() && self.servers.contains(&mac)
     }
 
     /// Octets of the longest IP packet that goes to a VTEP, for one at this place in its frame.

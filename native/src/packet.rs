@@ -39,6 +39,8 @@ pub const UDP_CHECKSUM: usize = 6;
 pub mod protocol {
     /// IPv6 hop-by-hop options.
     pub const HOP_BY_HOP: u8 = 0;
+    /// RFC 792.
+    pub const ICMP: u8 = 1;
     /// Group membership of IPv4.
     pub const IGMP: u8 = 2;
     /// RFC 9293.

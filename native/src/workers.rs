@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use crate::counters::{Counters, Io};
 use crate::decide::View;
 use crate::egress::{Context, Egress};
+use crate::flows::Flows;
 use crate::ingress::Ingress;
 use crate::io::poll::{Bell, Poll};
 use crate::io::udp::Socket;
@@ -32,10 +33,23 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long a change waits for the workers to have seen it; they take far less.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// Seconds since the start, which wrap around after 18 hours.
+#[derive(Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    /// As they are.
+    pub fn now(self) -> u16 {
+        self.0.elapsed().as_secs() as u16
+    }
+}
+
 /// What all threads share.
 pub struct Shared {
     /// Where stations are.
     pub table: Table,
+    /// What becomes of packets to services, and from them.
+    pub flows: Arc<Flows>,
     /// What else there is.
     pub model: ArcSwap<Model>,
     /// The way up.
@@ -52,7 +66,7 @@ pub struct Shared {
     pub strangers: Strangers,
     completes_checksums: bool,
     busy_poll: Duration,
-    started: Instant,
+    clock: Clock,
     stopping: AtomicBool,
     version: AtomicU64,
     seen: Mutex<Vec<u64>>, // which version each worker works with
@@ -61,15 +75,20 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// The clock of the table: seconds since the start, which wrap around after 18 hours.
+    /// The clock of the tables.
     pub fn now(&self) -> u16 {
-        self.started.elapsed().as_secs() as u16
+        self.clock.now()
+    }
+
+    /// That clock, for others to keep.
+    pub fn clock(&self) -> Clock {
+        self.clock
     }
 
     /// What carrying frames needs, with the model as `model` holds it.
     pub fn context<'a>(&'a self, model: &'a Model, now: u16, queue: usize) -> Context<'a> {
         Context {
-            view: View { table: &self.table, model, now },
+            view: View { table: &self.table, flows: &self.flows, model, now },
             senders: &self.senders,
             punts: &self.punts,
             watch: &self.watch,
@@ -144,6 +163,7 @@ impl Workers {
         }
         let shared = Arc::new(Shared {
             table: Table::default(),
+            flows: Arc::default(),
             model: ArcSwap::default(),
             punts: punt::Queue::new()?,
             watch: Watch::new()?,
@@ -153,7 +173,7 @@ impl Workers {
             strangers: Strangers::default(),
             completes_checksums: plan.completes_checksums,
             busy_poll: plan.busy_poll,
-            started: Instant::now(),
+            clock: Clock(Instant::now()),
             stopping: AtomicBool::new(false),
             version: AtomicU64::new(0),
             seen: Mutex::new(vec![0; count]),

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use crate::counters::{Amount, Counters, Fate, Reason};
 use crate::egress::{Context, write};
+use crate::flows::Carried;
 use crate::model::{Port, Vtep};
 use crate::offload::cut::{self, Cut};
 use crate::offload::join::Train;
 use crate::packet::{self, Packet};
+use crate::rewrite;
 use crate::vnet::{self, Header};
 use crate::vxlan::Remote;
 use crate::watch::{End, Entrance};
@@ -74,12 +76,21 @@ struct Lane {
     vtep: Option<Arc<Vtep>>,
     flow: u32,
     remote: Option<Remote>,
+    carried: Option<Carried>,
+    packet: Option<Packet>, // of the first frame
     train: Train,
 }
 
 impl Lane {
-    fn is_for(&self, source: &Source, port: &Arc<Port>, remote: Option<Remote>) -> bool {
+    fn is_for(
+        &self,
+        source: &Source,
+        port: &Arc<Port>,
+        remote: Option<Remote>,
+        carried: Option<&Carried>,
+    ) -> bool {
         self.remote == remote
+            && self.carried.as_ref() == carried
             && Arc::ptr_eq(&self.port, port)
             && Arc::ptr_eq(&self.network, source.network)
             && self.vtep.as_ref().map(Arc::as_ptr) == source.vtep.map(Arc::as_ptr)
@@ -89,6 +100,14 @@ impl Lane {
         let source = Source { network: &self.network, vtep: self.vtep.as_ref() };
         let amount = self.train.amount();
         let header = self.train.finish(buffer);
+        if let Some(carried) = self.carried {
+            let frame = &mut buffer[self.train.head()];
+            if let Some(packet) = &self.packet {
+                let is_partial = header[0] & vnet::NEEDS_CHECKSUM != 0;
+                rewrite::apply(&carried.edit, frame, packet, is_partial);
+            }
+            context.view.flows.note(carried.number, amount, context.view.now);
+        }
         let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
         pieces[0] = IoSlice::new(&header);
         pieces[1] = IoSlice::new(&buffer[self.train.head()]);
@@ -151,8 +170,9 @@ pub struct Yard {
 }
 
 impl Yard {
-    /// Add a frame for `port`, which is long enough for what `remote` says of it. Frames of one flow
-    /// stay in their order.
+    /// Add a frame for `port`, which is long enough for what `remote` says of it, and which `carried`
+    /// changes before it is given. Frames of one flow stay in their order.
+    #[allow(clippy::too_many_arguments)] // all that is known of a frame
     pub fn add(
         &mut self,
         context: Context,
@@ -161,9 +181,10 @@ impl Yard {
         port: &Arc<Port>,
         frame: Range<usize>,
         remote: Option<Remote>,
+        carried: Option<Carried>,
     ) {
         let used = self.used;
-        let is_mine = |lane: &Lane| lane.is_for(source, port, remote);
+        let is_mine = |lane: &Lane| lane.is_for(source, port, remote, carried.as_ref());
         let last = self.lanes[..used].get_mut(self.last).filter(|lane| is_mine(lane));
         if last.is_some_and(|lane| lane.train.offer(buffer, frame.clone())) {
             return;
@@ -193,6 +214,7 @@ impl Yard {
         }
         self.last = self.used;
         let lane = self.take(source, port, flow, remote);
+        (lane.carried, lane.packet) = (carried, packet);
         if !lane.train.start(buffer, frame, packet.as_ref(), port.takes_uso(), own) {
             lane.dispatch(context, buffer);
             self.used -= 1;
@@ -215,13 +237,16 @@ impl Yard {
                 vtep: source.vtep.cloned(),
                 flow,
                 remote,
+                carried: None,
+                packet: None,
                 train: Train::default(),
             });
         } else {
             let lane = &mut self.lanes[at];
             lane.flow = flow;
             lane.remote = remote;
-            if !lane.is_for(source, port, remote) {
+            lane.carried = None;
+            if !lane.is_for(source, port, remote, None) {
                 lane.port = Arc::clone(port);
                 lane.network = Arc::clone(source.network);
                 lane.vtep = source.vtep.cloned();

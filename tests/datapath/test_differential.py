@@ -4,6 +4,7 @@ Where no native datapath was built, the specification is compared with itself, w
 scenario has one outcome only.
 """
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
@@ -14,18 +15,30 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scapy.layers.inet import ICMP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest
+from scapy.layers.inet import ICMP, IP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
+from scapy.layers.l2 import Ether
 
 from tests.datapath.stage import VNI, RemoteVtep, Stage, mac
 from tests.helpers.datapaths import DATAPATHS
-from tests.helpers.frames import plain_frame, super_frame
-from vxnet.datapath.base import Counters, RemoveEntry, Segment, SetEntry
+from tests.helpers.frames import plain_frame, pseudo_sum, super_frame
+from vxnet.datapath.base import (
+    Counters,
+    Member,
+    RemoveEntry,
+    Segment,
+    Service,
+    ServicePort,
+    SetEntry,
+    SetServices,
+)
 from vxnet.errors import WireError
+from vxnet.switch.maglev import table
 from vxnet.wire import arp, nd, virtio, vxlan
-from vxnet.wire.addr import BROADCAST, Mac, Vni, parse_ip
+from vxnet.wire.addr import BROADCAST, Mac, Vni, format_mac, parse_ip
 from vxnet.wire.checksum import checksum
 from vxnet.wire.segment import cut, plan
+from vxnet.wire.virtio import Flag, Gso, VnetHeader
 
 if TYPE_CHECKING:
     from vxnet.link.memory import MemoryLink
@@ -33,7 +46,13 @@ if TYPE_CHECKING:
 GUARDED, OTHER, OPEN = 1, 2, 3  # ports; the last may speak as anybody
 FAR = 9  # a station the control plane knows of
 LEARNED_FROM = 1  # which of the other hosts
-STATIONS = [*(mac(n) for n in (1, 2, 3, 4, 8, 9, 7)), BROADCAST, bytes.fromhex("01005e010203")]
+SERVICES = {4: 100, 6: 101}  # by version, the station that stands for the service
+STATIONS = [
+    *(mac(n) for n in (1, 2, 3, 4, 8, 9, 7)),
+    BROADCAST,
+    bytes.fromhex("01005e010203"),
+    mac(SERVICES[4]),
+]
 SOURCES = [*STATIONS, bytes(6)]
 PLAIN = bytes(virtio.HEADER_BYTES)
 IPS = [parse_ip(text) for text in ("10.9.0.1", "10.9.0.2", "10.9.0.9", "10.9.0.77")]
@@ -98,7 +117,83 @@ def _bodies() -> list[bytes]:
     ]
 
 
+def _talk(version: int, source: int, to: int, layer: TCP | UDP, size: int) -> Given:
+    """A packet between stations, or a super-frame where it is too long for one."""
+    texts = [f"10.9.0.{n}" if version == 4 else f"fd09::{n:x}" for n in (source, to)]
+    network = IP(flags="DF") if version == 4 else IPv6()
+    network.src, network.dst = texts
+    ends = Ether(src=format_mac(mac(source)), dst=format_mac(mac(to)))
+    frame = bytes(ends / network / layer / (bytes(range(250)) * 20)[:size])
+    if size <= 1_000:
+        return Given(PLAIN, Octets(frame))
+    start, at = len(ends / network), 16 if isinstance(layer, TCP) else 6
+    frame = frame[: start + at] + pseudo_sum(Ether(frame)) + frame[start + at + 2 :]
+    gso = Gso.UDP if isinstance(layer, UDP) else Gso.TCP4 if version == 4 else Gso.TCP6
+    header = len(ends / network / layer)
+    vnet = VnetHeader(Flag.NEEDS_CHECKSUM, gso, header, 1_000, start, at)
+    return Given(virtio.build(vnet), Octets(frame))
+
+
+def _questions() -> list[Given]:
+    """What the first port asks the service."""
+    made = []
+    for version, service in SERVICES.items():
+        for port in (1000, 1001):
+            for flags in ("S", "S", "A", "PA", "FA", "R"):
+                layer = TCP(sport=port, dport=80, flags=flags, seq=7, ack=9)
+                made.append(_talk(version, GUARDED, service, layer, 0))
+            for size in (1, 1_000, 4_500):
+                layer = TCP(sport=port, dport=80, flags="PA", seq=7, ack=9)
+                made.append(_talk(version, GUARDED, service, layer, size))
+            datagram = UDP(sport=port, dport=80)
+            made += (_talk(version, GUARDED, service, datagram, size) for size in (0, 1_000, 4_500))
+        made.append(_talk(version, GUARDED, service, TCP(sport=1000, dport=81, flags="S"), 0))
+    return made
+
+
+def _answers(member: int) -> list[Given]:
+    """What a member says to the first port, as far as it belongs to a flow of the service."""
+    made = []
+    for version in SERVICES:
+        for port in (1000, 1001):
+            for flags in ("SA", "SA", "A", "PA", "FA"):
+                layer = TCP(sport=8080, dport=port, flags=flags, seq=7, ack=9)
+                made.append(_talk(version, member, GUARDED, layer, 10 if flags == "PA" else 0))
+            datagram = UDP(sport=8080, dport=port)
+            made += (_talk(version, member, GUARDED, datagram, size) for size in (0, 1_000))
+        layer = TCP(sport=8080, dport=1000, flags="A", seq=7, ack=9)
+        made.append(_talk(version, member, GUARDED, layer, 4_500))
+    return made
+
+
+def _wrapped(given: list[Given]) -> list[bytes]:
+    """The plain ones among them, as another host sends them."""
+    return [Octets(vxlan.build(VNI) + one.frame) for one in given if one.vnet == PLAIN]
+
+
+def _settling() -> list[tuple[Any, ...]]:
+    """Steps after which there is a flow of either port, answered by whichever member has it."""
+    questions: list[Given] = []
+    near: list[Given] = []
+    far: list[Given] = []
+    for version, service in SERVICES.items():
+        for port in (1000, 1001):
+            there, back = {"sport": port, "dport": 80}, {"sport": 8080, "dport": port}
+            opening = (TCP(flags="S", **there), UDP(**there))
+            answer = (TCP(flags="SA", **back), UDP(**back))
+            questions += (_talk(version, GUARDED, service, layer, 0) for layer in opening)
+            near += (_talk(version, OTHER, GUARDED, layer, 0) for layer in answer)
+            far += (_talk(version, FAR, GUARDED, layer, 0) for layer in answer)
+    return [
+        ("link", GUARDED, questions),
+        ("link", OTHER, near),
+        ("datagrams", 0, _wrapped(far), 0),
+    ]
+
+
 SUPERS, BODIES = _supers(), _bodies()
+QUESTIONS, NEAR_ANSWERS, FAR_ANSWERS = _questions(), _answers(OTHER), _answers(FAR)
+FAR_FRAMES, SETTLING = _wrapped(FAR_ANSWERS), _settling()
 GROUP_QUERY = bytes.fromhex(
     "01005e000001020000000009080046c00020000040000102000000000a090009e000000194040000"
     "1164ee9b00000000"
@@ -165,6 +260,26 @@ def _burst(draw: st.DrawFn) -> list[bytes]:
     return [*equal, Octets(burst[-1][:width])]
 
 
+@st.composite
+def _far_burst(draw: st.DrawFn) -> list[bytes]:
+    """What the other host's member sends in one go, of one flow or of two."""
+    version = draw(st.sampled_from([4, 6]))
+    burst, sequence = [], 0
+    for _ in range(draw(st.integers(1, 8))):
+        port = draw(st.sampled_from([1000, 1000, 1000, 1001]))
+        flags = draw(st.sampled_from(["A", "A", "A", "PA", "FA"]))
+        layer = TCP(sport=8080, dport=port, flags=flags, seq=sequence, ack=9)
+        frame = _talk(version, FAR, GUARDED, layer, 700).frame
+        burst.append(Octets(vxlan.build(VNI) + frame))
+        sequence += 700
+    return burst
+
+
+def _talks(port: int, given: list[Given]) -> st.SearchStrategy[tuple[Any, ...]]:
+    frames = st.lists(st.sampled_from(given), min_size=1, max_size=8)
+    return st.tuples(st.just("link"), st.just(port), frames)
+
+
 _headers = st.sampled_from(
     [vxlan.build(VNI)] * 12
     + [vxlan.build(Vni(9)), bytes(8), b"\xff" * 4 + vxlan.build(VNI)[4:], b"\x08"]
@@ -195,6 +310,15 @@ _steps = st.lists(
             _marks,
         ),
         st.tuples(st.just("burst"), st.integers(0, 2), _burst(), _marks),
+        _talks(GUARDED, QUESTIONS),
+        _talks(OTHER, NEAR_ANSWERS),
+        st.tuples(
+            st.just("datagrams"),
+            st.just(0),
+            st.lists(st.sampled_from(FAR_FRAMES), min_size=1, max_size=8),
+            _marks,
+        ),
+        st.tuples(st.just("burst"), st.just(0), _far_burst(), _marks),
         st.tuples(st.just("segment"), _segments),
         st.tuples(st.just("entry"), st.sampled_from(STATIONS[2:7]), st.booleans()),
     ),
@@ -227,6 +351,7 @@ class Scenario:
         stage.remotes.append(stranger)
         known = stage.remote("127.0.0.2", FAR)
         self._remotes = [known, stage.remote("127.0.0.3", learning=True), stranger]
+        stage.datapath.program([SetServices(VNI, tuple(map(_service, SERVICES)))])
         try:
             for step in steps:
                 await self._step(step)
@@ -306,6 +431,19 @@ class Scenario:
         }
 
 
+def _service(version: int) -> Service:
+    """One of a member here and one on another host."""
+
+    def ip(number: int) -> bytes:
+        return parse_ip(f"10.9.0.{number}" if version == 4 else f"fd09::{number:x}")
+
+    number = SERVICES[version]
+    members = tuple(Member(mac(one), ip(one)) for one in (OTHER, FAR))
+    slots = array("H", table([member.mac for member in members])).tobytes()
+    ports = (ServicePort(6, 80, 8080), ServicePort(17, 80, 8080))
+    return Service(VNI, mac(number), ip(number), ports, members, slots)
+
+
 def _frames_of(vnet: bytes, frame: bytes) -> list[bytes]:
     """The frames that something a link was given stands for."""
     header = virtio.parse(vnet)
@@ -337,8 +475,9 @@ def _without_atomic_id(frame: bytes) -> bytes:
     max_examples=60,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-@given(steps=_steps, uso=st.booleans())
-async def test_both_do_the_same(steps: list[tuple[Any, ...]], uso: bool) -> None:
+@given(steps=_steps, uso=st.booleans(), settled=st.booleans())
+async def test_both_do_the_same(steps: list[tuple[Any, ...]], uso: bool, settled: bool) -> None:
+    steps = [*(SETTLING if settled else ()), *steps]
     specified = await Scenario(DATAPATHS[0]).play(steps, uso)
     arrivals = specified["arrived"].total()
     got = await Scenario(DATAPATHS[-1]).play(steps, uso, arrivals)

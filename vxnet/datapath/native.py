@@ -2,7 +2,8 @@
 
 The switch is the same as the pure datapath's, and the only one that decides. The engine asks it,
 in batches, about frames its copy of the table says nothing of: stations not known behind their
-port, ARP and neighbour discovery, frames for many. After every batch the copy is made to agree.
+port, ARP and neighbour discovery, frames for many, flows of services that begin and end. After
+every batch the copy is made to agree.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from vxnet.datapath.base import (
     SetPeers,
     Stats,
 )
+from vxnet.datapath.carrier import Carrier
 from vxnet.datapath.engine import counters, drops, rewritten, segment_settings, workers
 from vxnet.datapath.ports import NO_LIMIT
 from vxnet.datapath.sight import Watcher
@@ -77,6 +79,7 @@ class NativeDatapath:
         self._settings = settings if settings is not None else DatapathSettings()
         self._switch = switch if switch is not None else Switch()
         self._switch.watch()
+        self._carrier = Carrier(self._switch.flows)
         self._adviser = Adviser()
         self._segments: dict[Vni, Segment] = {}
         self._links: dict[PortId, tuple[Port, Link]] = {}
@@ -124,6 +127,7 @@ class NativeDatapath:
             )
         except OSError as error:
             raise HostError(explain(self._local, error)) from error
+        self._carrier.begin(self._engine.flows())
         for segment in self._segments.values():
             self._enter_segment(segment)
         self._enter_peers(self._peers.values())
@@ -148,6 +152,7 @@ class NativeDatapath:
             self.remove_port(port_id)
         if self._tick_timer is not None:
             self._tick_timer.cancel()
+        self._carrier.end()
         engine, self._engine = self._engine, None
         if engine is not None and self._loop is not None:
             self._loop.remove_reader(engine.punt_fd())
@@ -426,7 +431,10 @@ class NativeDatapath:
         self._blocked = blocked
 
     def _follow_services(self, engine: Engine) -> None:
-        """Frames for services come to the switch, and those of whoever answers for them here."""
+        """Frames for services come to the switch, and those of whoever answers for them here; but
+        for those of flows that are settled.
+        """
+        self._carrier.follow()
         for vni, services, servers in self._switch.services():
             if self._services.get(vni) != (services, servers):
                 self._services[vni] = (services, servers)

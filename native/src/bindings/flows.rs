@@ -1,0 +1,101 @@
+//! What the switch says of flows, and what it is told of them.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use crate::flows::{self, Flow, Party, Terms, silence};
+use crate::workers::Clock;
+
+const ROW: usize = 84;
+
+const GONE: u8 = 1;
+const HELD: u8 = 2;
+const IS_V6: u8 = 4;
+const IS_OWN: u8 = 8;
+
+/// The flows whose packets are carried without asking the switch.
+#[pyclass(frozen)]
+pub struct Flows {
+    flows: Arc<flows::Flows>,
+    clock: Clock,
+}
+
+impl Flows {
+    /// Those of an engine, with its clock.
+    pub fn new(flows: Arc<flows::Flows>, clock: Clock) -> Self {
+        Self { flows, clock }
+    }
+}
+
+#[pymethods]
+impl Flows {
+    /// Put and remove flows, each in 84 octets: number, VNI, protocol, flags, seconds it may be
+    /// silent; MACs of client, service and member; their ports; their addresses, of 16 octets each.
+    fn program(&self, rows: &[u8]) -> PyResult<()> {
+        let (rows, rest) = rows.as_chunks::<ROW>();
+        if !rest.is_empty() {
+            return Err(PyValueError::new_err("a flow has 84 octets"));
+        }
+        let now = self.clock.now();
+        for row in rows {
+            let mut fields = Fields(row);
+            let number = u32::from_ne_bytes(fields.take());
+            let vni = u32::from_ne_bytes(fields.take());
+            let [protocol, flags] = fields.take();
+            let idle_s = u16::from_ne_bytes(fields.take());
+            if flags & GONE != 0 {
+                self.flows.remove(number);
+                continue;
+            }
+            let macs = [fields.take(), fields.take(), fields.take()];
+            let ports = [(); 3].map(|()| u16::from_ne_bytes(fields.take()));
+            let ips = [fields.take(), fields.take(), fields.take()];
+            let party = |at: usize| Party { mac: macs[at], ip: ips[at], port: ports[at] };
+            let flow = Flow {
+                vni,
+                protocol,
+                is_v6: flags & IS_V6 != 0,
+                is_own: flags & IS_OWN != 0,
+                client: party(0),
+                service: party(1),
+                member: party(2),
+            };
+            let terms = Terms { is_held: flags & HELD != 0, idle_s };
+            if !self.flows.set(number, &flow, terms, now) {
+                return Err(PyValueError::new_err(format!("there is no flow {number}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Of each of these flows: for how many seconds it has been silent, what its client last
+    /// acknowledged, and how many frames and octets were carried; None for those that are not here.
+    #[allow(clippy::type_complexity)] // a row of plain values
+    fn seen(&self, numbers: Vec<u32>) -> Vec<Option<(u16, Option<u32>, u64, u64)>> {
+        let now = self.clock.now();
+        let row = |number| {
+            self.flows
+                .seen(number)
+                .map(|seen| (silence(seen.at, now), seen.acknowledged, seen.frames, seen.octets))
+        };
+        numbers.into_iter().map(row).collect()
+    }
+
+    /// How many there are, and how many octets they take.
+    fn size(&self) -> (usize, usize) {
+        (self.flows.len(), self.flows.octets())
+    }
+}
+
+// A row's octets, field by field.
+struct Fields<'a>(&'a [u8]);
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> [u8; N] {
+        let Some((field, rest)) = self.0.split_first_chunk() else { return [0; N] };
+        self.0 = rest;
+        *field
+    }
+}

@@ -1,0 +1,699 @@
+//! The flows that go through services: what becomes of their packets, so that none but the first
+//! and the last of each have to be looked at by the switch (`vxnet/switch/balancer.py`).
+//!
+//! The switch gives every flow a number, and says what becomes of it. Flows are found by what their
+//! packets say, either way, without a lock.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::counters::{Amount, Counter};
+use crate::packet::{self, Mac, Packet, protocol, tcp_flag};
+use crate::rewrite::{Address, Edit};
+use crate::words::{PRESENT, Words};
+
+/// How many there can be; the switch stops earlier.
+pub const FLOWS_MAX: usize = CHUNKS * CHUNK;
+
+const CHUNKS: usize = 256;
+const CHUNK: usize = 1024; // made when the first of its numbers is used
+
+const FLAGS: usize = 13;
+const ACKNOWLEDGEMENT: usize = 8;
+/// What the switch wants to see: whatever begins, ends or breaks a connection.
+const TOLD: u8 = tcp_flag::SYN | tcp_flag::FIN | tcp_flag::RST;
+
+/// Who has part in a flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)] // says it
+pub struct Party {
+    pub mac: Mac,
+    pub ip: Address,
+    pub port: u16,
+}
+
+impl Party {
+    const WORDS: usize = 3;
+
+    fn pack(&self) -> [u64; Self::WORDS] {
+        let [high, low] = halves(self.ip);
+        let [a, b, c, d, e, f] = self.mac;
+        let [g, h] = self.port.to_be_bytes();
+        [high, low, u64::from_be_bytes([a, b, c, d, e, f, g, h])]
+    }
+
+    fn unpack([high, low, rest]: [u64; Self::WORDS]) -> Self {
+        let [a, b, c, d, e, f, g, h] = rest.to_be_bytes();
+        let ip = (u128::from(high) << 64 | u128::from(low)).to_be_bytes();
+        Self { mac: [a, b, c, d, e, f], ip, port: u16::from_be_bytes([g, h]) }
+    }
+}
+
+fn halves(ip: Address) -> [u64; 2] {
+    let number = u128::from_be_bytes(ip);
+    [(number >> 64) as u64, number as u64]
+}
+
+/// The two ways of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From its client, to the service.
+    There,
+    /// From its member.
+    Back,
+}
+
+/// A flow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// The network.
+    pub vni: u32,
+    /// TCP or UDP.
+    pub protocol: u8,
+    /// Over IPv6, else IPv4.
+    pub is_v6: bool,
+    /// The member is its own client, which it sees under the service's address.
+    pub is_own: bool,
+    /// Who asks.
+    pub client: Party,
+    /// Whom.
+    pub service: Party,
+    /// Who answers.
+    pub member: Party,
+}
+
+impl Flow {
+    const WORDS: usize = 3 * Party::WORDS + 1;
+
+    fn pack(&self) -> [u64; Self::WORDS] {
+        let [c0, c1, c2] = self.client.pack();
+        let [s0, s1, s2] = self.service.pack();
+        let [m0, m1, m2] = self.member.pack();
+        let flags = u64::from(self.is_v6) | u64::from(self.is_own) << 1;
+        let kind = u64::from(self.vni) << 32 | u64::from(self.protocol) << 8 | flags;
+        [c0, c1, c2, s0, s1, s2, m0, m1, m2, kind]
+    }
+
+    fn unpack([c0, c1, c2, s0, s1, s2, m0, m1, m2, kind]: [u64; Self::WORDS]) -> Self {
+        Self {
+            vni: (kind >> 32) as u32,
+            protocol: (kind >> 8) as u8,
+            is_v6: kind & 1 != 0,
+            is_own: kind & 2 != 0,
+            client: Party::unpack([c0, c1, c2]),
+            service: Party::unpack([s0, s1, s2]),
+            member: Party::unpack([m0, m1, m2]),
+        }
+    }
+
+    // Whom the member sees as its client.
+    fn seen_as(&self) -> (Mac, Address) {
+        let party = if self.is_own { &self.service } else { &self.client };
+        (party.mac, party.ip)
+    }
+
+    fn key(&self, way: Way) -> Key {
+        let (source, destination) = match way {
+            Way::There => {
+                ((self.client.ip, self.client.port), (self.service.ip, self.service.port))
+            }
+            Way::Back => ((self.member.ip, self.member.port), (self.seen_as().1, self.client.port)),
+        };
+        Key::new(self.vni, self.protocol, self.is_v6, source, destination)
+    }
+
+    fn edit(&self, way: Way) -> Edit {
+        match way {
+            Way::There => {
+                let (source_mac, source) = self.seen_as();
+                Edit {
+                    destination_mac: self.member.mac,
+                    source_mac,
+                    source,
+                    destination: self.member.ip,
+                    source_port: self.client.port,
+                    destination_port: self.member.port,
+                }
+            }
+            Way::Back => Edit {
+                destination_mac: self.client.mac,
+                source_mac: self.service.mac,
+                source: self.service.ip,
+                destination: self.client.ip,
+                source_port: self.service.port,
+                destination_port: self.client.port,
+            },
+        }
+    }
+}
+
+/// What all packets of one way say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key([u64; 5]);
+
+impl Key {
+    fn new(
+        vni: u32,
+        protocol: u8,
+        is_v6: bool,
+        (source, source_port): (Address, u16),
+        (destination, destination_port): (Address, u16),
+    ) -> Self {
+        let ([a, b], [c, d]) = (halves(source), halves(destination));
+        let version = if is_v6 { 0x80 } else { 0 }; // no number of a protocol with ports is as high
+        let ports = u64::from(source_port) << 24 | u64::from(destination_port) << 8;
+        Self([a, b, c, d, u64::from(vni) << 40 | ports | u64::from(protocol | version)])
+    }
+
+    // Of a whole TCP or UDP packet with at least eight octets of its own.
+    fn of(vni: u32, frame: &[u8], packet: &Packet) -> Self {
+        let addresses = packet.addresses(frame);
+        let (left, right) = addresses.split_at(addresses.len() / 2);
+        let (mut source, mut destination) = (Address::default(), Address::default());
+        source[..left.len()].copy_from_slice(left);
+        destination[..right.len()].copy_from_slice(right);
+        let port = |at| packet::be16(frame, packet.transport + at).unwrap_or_default();
+        Self::new(vni, packet.protocol, packet.is_v6, (source, port(0)), (destination, port(2)))
+    }
+}
+
+/// How a flow's packets are dealt with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// The switch wants to see all of them.
+    pub is_held: bool,
+    /// For so long it may be silent, in seconds; after that the switch is asked.
+    pub idle_s: u16,
+}
+
+/// What was seen of a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// When its last packet was carried, on the workers' clock.
+    pub at: u16,
+    /// What its client last said it has.
+    pub acknowledged: Option<u32>,
+    /// What was carried.
+    pub frames: u64,
+    /// And their octets.
+    pub octets: u64,
+}
+
+const HELD: u32 = 1 << 16;
+const USED: u32 = 1 << 17;
+const ACKNOWLEDGED: u64 = 1 << 32;
+
+// In two lines of the cache: what is looked at, and what every packet changes.
+#[derive(Default)]
+#[repr(align(64))]
+struct Record {
+    words: [AtomicU64; Flow::WORDS],
+    terms: AtomicU32, // seconds it may be silent, and flags
+    seen: AtomicU32,
+    acknowledged: AtomicU64,
+    frames: Counter,
+    octets: Counter,
+}
+
+impl Record {
+    fn flow(&self) -> Flow {
+        Flow::unpack(std::array::from_fn(|at| self.words[at].load(Ordering::Relaxed)))
+    }
+
+    fn is_used(&self) -> bool {
+        self.terms.load(Ordering::Relaxed) & USED != 0
+    }
+}
+
+/// What becomes of a packet that is carried without asking.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Carried {
+    /// Of the flow.
+    pub number: u32,
+    /// How the packet goes on.
+    pub edit: Edit,
+}
+
+/// What a frame is to the flows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Of none.
+    Nothing,
+    /// The switch has to look.
+    Held,
+    /// Of this one, and goes its way.
+    Carried(Carried),
+}
+
+/// All of them.
+pub struct Flows {
+    chunks: Box<[OnceLock<Box<[Record]>>]>,
+    index: Words,
+    seeds: [u64; 2], // so that nobody outside can choose flows that collide
+    writing: Mutex<()>,
+}
+
+impl Default for Flows {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self {
+            chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect(),
+            index: Words::default(),
+            seeds: [random.hash_one(1), random.hash_one(2) | 1],
+            writing: Mutex::new(()),
+        }
+    }
+}
+
+impl Flows {
+    // Entries of the index are found by this hash, which is all they hold of a key.
+    fn hash(&self, key: &Key, way: Way) -> u64 {
+        let [seed, factor] = self.seeds;
+        let first = if way == Way::There { seed } else { !seed };
+        key.0.iter().fold(first, |hash, word| {
+            let product = u128::from(hash ^ word) * u128::from(factor);
+            (product >> 64) as u64 ^ product as u64
+        })
+    }
+
+    fn record(&self, number: u32) -> Option<&Record> {
+        self.chunks.get(number as usize / CHUNK)?.get()?.get(number as usize % CHUNK)
+    }
+
+    /// Put a flow, or other terms for one; whatever had its number goes. `now` is the workers' clock.
+    /// `false` for a number that there is not.
+    pub fn set(&self, number: u32, flow: &Flow, terms: Terms, now: u16) -> bool {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(chunk) = self.chunks.get(number as usize / CHUNK) else { return false };
+        let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| Record::default()).collect());
+        let record = &chunk[number as usize % CHUNK];
+        let held = if terms.is_held { HELD } else { 0 };
+        let terms = USED | held | u32::from(terms.idle_s);
+        record.seen.store(now.into(), Ordering::Relaxed);
+        if record.is_used() && record.flow() == *flow {
+            record.terms.store(terms, Ordering::Relaxed);
+            return true;
+        }
+        self.unlink(number, record);
+        for (word, value) in record.words.iter().zip(flow.pack()) {
+            word.store(value, Ordering::Relaxed);
+        }
+        record.acknowledged.store(0, Ordering::Relaxed);
+        record.frames.reset();
+        record.octets.reset();
+        record.terms.store(terms, Ordering::Relaxed);
+        for way in [Way::There, Way::Back] {
+            let hash = self.hash(&flow.key(way), way);
+            let value = PRESENT | u64::from(number);
+            self.index.set(hash, hash, value, |other| other == value, |key, _| key);
+        }
+        true
+    }
+
+    /// Know nothing of a flow any more.
+    pub fn remove(&self, number: u32) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(record) = self.record(number) {
+            self.unlink(number, record);
+        }
+    }
+
+    // Before a record is written over: who reads it meanwhile finds its shard changed.
+    fn unlink(&self, number: u32, record: &Record) {
+        if !record.is_used() {
+            return;
+        }
+        let flow = record.flow();
+        for way in [Way::There, Way::Back] {
+            let hash = self.hash(&flow.key(way), way);
+            let value = PRESENT | u64::from(number);
+            self.index.remove(hash, hash, |other| other == value, |key, _| key);
+        }
+        record.terms.store(0, Ordering::Relaxed);
+    }
+
+    /// What was seen of a flow.
+    pub fn seen(&self, number: u32) -> Option<Seen> {
+        let record = self.record(number).filter(|record| record.is_used())?;
+        let acknowledged = record.acknowledged.load(Ordering::Relaxed);
+        Some(Seen {
+            at: record.seen.load(Ordering::Relaxed) as u16,
+            acknowledged: (acknowledged & ACKNOWLEDGED != 0).then_some(acknowledged as u32),
+            frames: record.frames.get(),
+            octets: record.octets.get(),
+        })
+    }
+
+    fn find(&self, key: &Key, way: Way) -> Option<(u32, Flow, u32)> {
+        let hash = self.hash(key, way);
+        self.index.find(hash, hash, |value| {
+            let record = self.record(value as u32)?;
+            let flow = record.flow();
+            let terms = record.terms.load(Ordering::Relaxed);
+            (flow.key(way) == *key).then_some((value as u32, flow, terms))
+        })
+    }
+
+    /// What a client's frame to a service's MAC is, and its packet, where it has one that can be
+    /// read. Takes no lock.
+    pub fn there(&self, vni: u32, frame: &[u8], packet: Option<&Packet>, now: u16) -> Found {
+        let Some(packet) = packet.filter(|packet| has_ports(packet)) else { return Found::Held };
+        match self.find(&Key::of(vni, frame, packet), Way::There) {
+            Some((number, flow, terms)) if frame[..6] == flow.service.mac => {
+                let found = self.judge(number, &flow, terms, Way::There, frame, packet, now);
+                if matches!(found, Found::Carried(_)) && packet.protocol == protocol::TCP {
+                    self.note_acknowledgement(number, frame, packet);
+                }
+                found
+            }
+            _ => Found::Held, // it may be a new one
+        }
+    }
+
+    /// The same for the frame of a member of services.
+    pub fn back(&self, vni: u32, frame: &[u8], packet: Option<&Packet>, now: u16) -> Found {
+        // What can not be read is for its receivers to discard.
+        let Some(packet) = packet else { return Found::Nothing };
+        let is_error = matches!(packet.protocol, protocol::ICMP | protocol::ICMPV6);
+        let is_ported = matches!(packet.protocol, protocol::TCP | protocol::UDP);
+        if packet.is_fragment && is_ported || is_error && !packet.is_fragment {
+            return Found::Held; // it may be about a flow
+        }
+        if !has_ports(packet) {
+            return Found::Nothing;
+        }
+        match self.find(&Key::of(vni, frame, packet), Way::Back) {
+            Some((number, flow, terms)) if frame[6..12] == flow.member.mac => {
+                self.judge(number, &flow, terms, Way::Back, frame, packet, now)
+            }
+            _ => Found::Nothing,
+        }
+    }
+
+    #[allow(clippy::too_many_arguments)] // what was found out so far
+    fn judge(
+        &self,
+        number: u32,
+        flow: &Flow,
+        terms: u32,
+        way: Way,
+        frame: &[u8],
+        packet: &Packet,
+        now: u16,
+    ) -> Found {
+        let is_plain = packet.network == packet::ETHERNET && !packet.is_extended;
+        let is_told = packet.protocol == protocol::TCP
+            && (packet.tcp_header(frame).is_err() || frame[packet.transport + FLAGS] & TOLD != 0);
+        if terms & HELD != 0 || !is_plain || is_told {
+            return Found::Held;
+        }
+        let seen = self.record(number).map_or(0, |record| record.seen.load(Ordering::Relaxed));
+        if silence(seen as u16, now) > terms as u16 {
+            return Found::Held;
+        }
+        Found::Carried(Carried { number, edit: flow.edit(way) })
+    }
+
+    fn note_acknowledgement(&self, number: u32, frame: &[u8], packet: &Packet) {
+        if frame[packet.transport + FLAGS] & tcp_flag::ACK == 0 {
+            return;
+        }
+        let acknowledged = packet::be32(frame, packet.transport + ACKNOWLEDGEMENT);
+        if let (Some(record), Some(acknowledged)) = (self.record(number), acknowledged) {
+            let value = ACKNOWLEDGED | u64::from(acknowledged);
+            record.acknowledged.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Packets of a flow were carried.
+    pub fn note(&self, number: u32, amount: Amount, now: u16) {
+        if let Some(record) = self.record(number) {
+            record.seen.store(now.into(), Ordering::Relaxed);
+            record.frames.add(amount.frames);
+            record.octets.add(amount.octets);
+        }
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.index.len() / 2
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Octets they take, free places included.
+    pub fn octets(&self) -> usize {
+        let made = self.chunks.iter().filter(|chunk| chunk.get().is_some()).count();
+        made * CHUNK * size_of::<Record>() + self.index.octets()
+    }
+}
+
+/// How long ago something was seen, by a clock that may wrap around, and that others may have read
+/// a moment later.
+pub fn silence(seen: u16, now: u16) -> u16 {
+    let silence = now.wrapping_sub(seen);
+    if silence > u16::MAX / 2 { 0 } else { silence }
+}
+
+fn has_ports(packet: &Packet) -> bool {
+    matches!(packet.protocol, protocol::TCP | protocol::UDP)
+        && !packet.is_fragment
+        && packet.end - packet.transport >= packet::UDP
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::offload::cut::tests::frame;
+    use crate::rewrite;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+    use std::sync::atomic::AtomicBool;
+
+    const VNI: u32 = 7;
+    const CARRIED: Terms = Terms { is_held: false, idle_s: 300 };
+
+    fn address(is_v6: bool, last: u8) -> Address {
+        let mut address = [last; 16];
+        if !is_v6 {
+            address[4..].fill(0);
+        }
+        address
+    }
+
+    // Of the frames that `tests::frame` makes.
+    fn flow(is_v6: bool, is_tcp: bool) -> Flow {
+        let [mut client, mut service] = [Address::default(); 2];
+        if is_v6 {
+            (client, service) = ([1; 16], [2; 16]);
+        } else {
+            client[..4].copy_from_slice(&[10, 0, 0, 1]);
+            service[..4].copy_from_slice(&[10, 0, 0, 2]);
+        }
+        Flow {
+            vni: VNI,
+            protocol: if is_tcp { protocol::TCP } else { protocol::UDP },
+            is_v6,
+            is_own: false,
+            client: Party { mac: [2, 0, 0, 0, 0, 2], ip: client, port: 12345 },
+            service: Party { mac: [2, 0, 0, 0, 0, 1], ip: service, port: 80 },
+            member: Party { mac: [2, 0, 0, 0, 0, 3], ip: address(is_v6, 9), port: 8080 },
+        }
+    }
+
+    fn there(flows: &Flows, frame: &[u8], now: u16) -> Found {
+        flows.there(VNI, frame, Packet::locate(frame).unwrap_or(None).as_ref(), now)
+    }
+
+    fn back(flows: &Flows, frame: &[u8], now: u16) -> Found {
+        flows.back(VNI, frame, Packet::locate(frame).unwrap_or(None).as_ref(), now)
+    }
+
+    // A packet that goes there, and what its member would answer with.
+    fn packets(flow: &Flow, is_tcp: bool, flags: u8) -> (Vec<u8>, Vec<u8>) {
+        let asked = frame(flow.is_v6, is_tcp, flags, 0, b"hello");
+        let mut answer = asked.clone();
+        let (source_mac, source) = flow.seen_as();
+        let edit = Edit {
+            destination_mac: source_mac,
+            source_mac: flow.member.mac,
+            source: flow.member.ip,
+            destination: source,
+            source_port: flow.member.port,
+            destination_port: flow.client.port,
+        };
+        rewrite::apply(&edit, &mut answer, &Packet::locate(&asked).unwrap().unwrap(), false);
+        (asked, answer)
+    }
+
+    proptest! {
+        #[test]
+        fn a_flow_is_found_by_its_packets_both_ways(is_v6: bool, is_tcp: bool, is_own: bool) {
+            let flows = Flows::default();
+            let flow = Flow { is_own, ..flow(is_v6, is_tcp) };
+            let (asked, answer) = packets(&flow, is_tcp, tcp_flag::ACK);
+            prop_assert_eq!(there(&flows, &asked, 0), Found::Held);
+            prop_assert_eq!(back(&flows, &answer, 0), Found::Nothing);
+            prop_assert!(flows.set(5, &flow, CARRIED, 0));
+            let carried = |way| Found::Carried(Carried { number: 5, edit: flow.edit(way) });
+            prop_assert_eq!(there(&flows, &asked, 0), carried(Way::There));
+            prop_assert_eq!(back(&flows, &answer, 0), carried(Way::Back));
+            flows.set(5, &flow, Terms { is_held: true, idle_s: 300 }, 0);
+            prop_assert_eq!(there(&flows, &asked, 0), Found::Held);
+            prop_assert_eq!(back(&flows, &answer, 0), Found::Held);
+            flows.remove(5);
+            prop_assert_eq!(there(&flows, &asked, 0), Found::Held);
+            prop_assert_eq!(back(&flows, &answer, 0), Found::Nothing);
+            prop_assert!(flows.is_empty());
+        }
+
+        #[test]
+        fn they_are_a_map(steps in proptest::collection::vec((0u32..3, 0u32..40, 0u16..60), 0..300)) {
+            let flows = Flows::default();
+            let mut model: HashMap<u32, u16> = HashMap::new();
+            let numbered = |port| {
+                let mut one = flow(false, true);
+                one.client.port = port;
+                one
+            };
+            for (verb, number, port) in steps {
+                if verb == 0 {
+                    flows.remove(number);
+                    model.remove(&number);
+                } else if model.values().all(|&other| other != port) {
+                    flows.set(number, &numbered(port), CARRIED, 0);
+                    model.insert(number, port);
+                }
+            }
+            prop_assert_eq!(flows.len(), model.len());
+            for number in 0..40 {
+                prop_assert_eq!(flows.seen(number).is_some(), model.contains_key(&number));
+            }
+            for port in 0..60 {
+                let key = numbered(port).key(Way::There);
+                let found = flows.find(&key, Way::There).map(|(number, _, _)| number);
+                let wanted = model.iter().find(|(_, other)| **other == port).map(|(at, _)| *at);
+                prop_assert_eq!(found, wanted);
+            }
+        }
+
+        #[test]
+        fn any_octets_are_taken(
+            mut octets in proptest::collection::vec(any::<u8>(), 15..120), kind in 0usize..2,
+        ) {
+            octets[12..15].copy_from_slice(&[[8u8, 0, 0x45], [0x86, 0xdd, 0x60]][kind]);
+            let flows = Flows::default();
+            flows.set(1, &flow(kind == 1, true), CARRIED, 0);
+            there(&flows, &octets, 0);
+            back(&flows, &octets, 0);
+        }
+    }
+
+    #[test]
+    fn what_begins_or_ends_a_connection_is_for_the_switch() {
+        let flows = Flows::default();
+        let flow = flow(false, true);
+        flows.set(0, &flow, CARRIED, 0);
+        for flags in [tcp_flag::SYN, tcp_flag::FIN, tcp_flag::RST] {
+            let (asked, answer) = packets(&flow, true, flags | tcp_flag::ACK);
+            assert_eq!(there(&flows, &asked, 0), Found::Held);
+            assert_eq!(back(&flows, &answer, 0), Found::Held);
+        }
+        let (asked, answer) = packets(&flow, true, tcp_flag::ACK | tcp_flag::PSH);
+        let parts = |frame: &[u8]| [&frame[..20], &[0x20, 0], &frame[22..]].concat();
+        assert_eq!(there(&flows, &parts(&asked), 0), Found::Held);
+        assert_eq!(back(&flows, &parts(&answer), 0), Found::Held);
+        let mut other = answer.clone();
+        other[11] = 99; // another station under a member's name
+        assert_eq!(back(&flows, &other, 0), Found::Nothing);
+        let tagged = [&asked[..12], &[0x81, 0, 0, 5], &asked[12..]].concat();
+        assert_eq!(there(&flows, &tagged, 0), Found::Held);
+    }
+
+    #[test]
+    fn what_was_seen_is_told_and_silence_is_for_the_switch() {
+        let flows = Flows::default();
+        let flow = flow(false, true);
+        let (asked, answer) = packets(&flow, true, tcp_flag::ACK);
+        flows.set(0, &flow, CARRIED, 65_500);
+        assert!(matches!(there(&flows, &asked, 65_500), Found::Carried(_)));
+        flows.note(0, Amount { frames: 2, octets: 99 }, 65_530);
+        let seen = flows.seen(0).unwrap();
+        assert_eq!((seen.at, seen.frames, seen.octets), (65_530, 2, 99));
+        assert_eq!(seen.acknowledged, packet::be32(&asked, 42));
+        assert!(matches!(back(&flows, &answer, 65_529), Found::Carried(_)), "a slow clock");
+        assert!(matches!(back(&flows, &answer, 65_530u16.wrapping_add(300)), Found::Carried(_)));
+        assert_eq!(back(&flows, &answer, 65_530u16.wrapping_add(301)), Found::Held);
+        flows.set(0, &flow, Terms { is_held: false, idle_s: 1_000 }, 5);
+        let seen = flows.seen(0).unwrap();
+        assert_eq!((seen.at, seen.frames), (5, 2), "the same flow on other terms");
+        flows.set(0, &Flow { vni: 8, ..flow }, CARRIED, 5);
+        assert_eq!(flows.seen(0).unwrap().frames, 0, "another flow");
+        assert_eq!(flows.seen(0).unwrap().acknowledged, None);
+        assert_eq!(there(&flows, &asked, 5), Found::Held);
+        assert!(!flows.set(FLOWS_MAX as u32, &flow, CARRIED, 0));
+    }
+
+    #[test]
+    fn two_hundred_thousand_flows_take_less_than_256_octets_each() {
+        let flows = Flows::default();
+        let count = 200_000u32;
+        let numbered = |number: u32| {
+            let mut one = flow(true, true);
+            one.client.ip[..4].copy_from_slice(&number.to_be_bytes());
+            one
+        };
+        for number in 0..count {
+            flows.set(number, &numbered(number), CARRIED, 0);
+        }
+        assert_eq!(flows.len(), count as usize);
+        assert!(flows.octets() < 256 * count as usize, "{} octets", flows.octets());
+        assert!((0..count).all(|number| {
+            let key = numbered(number).key(Way::Back);
+            flows.find(&key, Way::Back).is_some_and(|(found, _, _)| found == number)
+        }));
+    }
+
+    #[test]
+    fn readers_find_flows_as_they_were_put_while_numbers_change_hands() {
+        let flows = Flows::default();
+        let numbered = |port: u16| {
+            let mut one = flow(false, true);
+            one.client.port = port;
+            one.member.port = port;
+            one
+        };
+        for number in 0..50 {
+            flows.set(number, &numbered(number as u16), CARRIED, 0);
+        }
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        for port in 0..400 {
+                            let found = flows.find(&numbered(port).key(Way::There), Way::There);
+                            let whole = found.is_none_or(|(_, flow, _)| flow == numbered(port));
+                            assert!(whole);
+                            assert!(port >= 50 || found.is_some());
+                        }
+                    }
+                });
+            }
+            for round in 0..300u16 {
+                for number in 50..80 {
+                    flows.set(number, &numbered(number as u16 + round), CARRIED, 0);
+                }
+                for number in 50..80 {
+                    flows.remove(number);
+                }
+            }
+            done.store(true, Ordering::Relaxed);
+        });
+    }
+}
