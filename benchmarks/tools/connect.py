@@ -39,8 +39,8 @@ def accept(listener: socket.socket) -> None:
                 if byte:
                     connection.send(byte)
                     continue
-            except ConnectionResetError:
-                pass
+            except (BrokenPipeError, ConnectionResetError):
+                pass  # it was reset before, or right after, its byte was read
             selector.unregister(connection)
             connection.close()
 

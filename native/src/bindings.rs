@@ -19,6 +19,7 @@ use crate::io::tap::Queue;
 use crate::model::{Model, Peer, Port, Segment, Settings, Vtep};
 use crate::packet::Mac;
 use crate::punt::{Origin, Punt};
+use crate::rewrite::{Address, Edit};
 use crate::settle::{Decision, settle};
 use crate::table::{Entry, Target};
 use crate::vnet;
@@ -352,8 +353,7 @@ impl Engine {
         Ok((table.len(), table.octets()))
     }
 
-    /// The next frames for the switch: port (or None), VNI, outer source, reserved bits (of a port's
-    /// frame: whether its checksum is yet to be made), frame, and
+    /// The next frames for the switch: port (or None), VNI, outer source, reserved bits, frame, and
     /// for one that was too big what would have fit: dropped already, only its sender may be told.
     /// `settle` is to be called with a decision for each before the next.
     #[allow(clippy::type_complexity)] // a row of plain values
@@ -371,9 +371,7 @@ impl Engine {
             .map(|punt| {
                 let frame = PyBytes::new(py, punt.frame());
                 match punt.origin {
-                    Origin::Port(id) => {
-                        (Some(id), 0, PyBytes::new(py, &[]), punt.is_partial(), frame, None)
-                    }
+                    Origin::Port(id) => (Some(id), 0, PyBytes::new(py, &[]), false, frame, None),
                     Origin::TooBig { port, frame_max } => {
                         (Some(port), 0, PyBytes::new(py, &[]), false, frame, Some(frame_max))
                     }
@@ -513,6 +511,30 @@ fn sight_row<'py>(py: Python<'py>, sight: &Sight) -> SightRow<'py> {
     (sight.at_ns, sight.vni, port, ip, verb, number, sight.frames, sight.length, octets)
 }
 
+/// `vxnet.wire.rewrite.Edit`.
+type EditRow<'py> =
+    (Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>, Bound<'py, PyBytes>, u16, u16);
+
+fn edit_of(
+    (to, from, source, destination, source_port, destination_port): &EditRow,
+) -> PyResult<Edit> {
+    let ip = |ip: &Bound<PyBytes>| {
+        let mut address = Address::default();
+        let room = address.get_mut(..ip.as_bytes().len());
+        room.ok_or_else(|| PyValueError::new_err("an IP address has at most 16 octets"))?
+            .copy_from_slice(ip.as_bytes());
+        PyResult::Ok(address)
+    };
+    Ok(Edit {
+        destination_mac: octets(to)?,
+        source_mac: octets(from)?,
+        source: ip(source)?,
+        destination: ip(destination)?,
+        source_port: *source_port,
+        destination_port: *destination_port,
+    })
+}
+
 fn decision(verb: u8, object: &Bound<PyAny>) -> PyResult<Decision> {
     Ok(match verb {
         0 => {
@@ -530,6 +552,12 @@ fn decision(verb: u8, object: &Bound<PyAny>) -> PyResult<Decision> {
         5 => {
             let (frame, verb, object): (Vec<u8>, u8, Bound<PyAny>) = object.extract()?;
             Decision::Replace(frame, Box::new(decision(verb, &object)?))
+        }
+        6 => {
+            let (edit, has_ports, verb, object): (EditRow, bool, u8, Bound<PyAny>) =
+                object.extract()?;
+            let then = Box::new(decision(verb, &object)?);
+            Decision::Rewrite { edit: edit_of(&edit)?, has_ports, then }
         }
         _ => return Err(PyValueError::new_err(format!("decision {verb} is unknown"))),
     })

@@ -1,5 +1,5 @@
-//! The flows that go through services: what becomes of their packets, so that none but the first
-//! and the last of each have to be looked at by the switch (`vxnet/switch/balancer.py`).
+//! The flows that go through services: what becomes of their packets, so that none but the first of
+//! each have to be looked at by the switch (`vxnet/switch/balancer.py`).
 //!
 //! The switch gives every flow a number, and says what becomes of it. Flows are found by what their
 //! packets say, either way, without a lock.
@@ -22,8 +22,8 @@ const CHUNK: usize = 1024; // made when the first of its numbers is used
 
 const FLAGS: usize = 13;
 const ACKNOWLEDGEMENT: usize = 8;
-/// What the switch wants to see: whatever begins, ends or breaks a connection.
-const TOLD: u8 = tcp_flag::SYN | tcp_flag::FIN | tcp_flag::RST;
+/// What ends a connection.
+const LAST: u8 = tcp_flag::FIN | tcp_flag::RST;
 
 /// Who has part in a flow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -186,6 +186,8 @@ pub struct Terms {
     pub is_held: bool,
     /// For so long it may be silent, in seconds; after that the switch is asked.
     pub idle_s: u16,
+    /// The same when its end was seen.
+    pub closing_s: u16,
 }
 
 /// What was seen of a flow.
@@ -195,14 +197,18 @@ pub struct Seen {
     pub at: u16,
     /// What its client last said it has.
     pub acknowledged: Option<u32>,
+    /// Whether its end was.
+    pub is_closing: bool,
     /// What was carried.
     pub frames: u64,
     /// And their octets.
     pub octets: u64,
 }
 
-const HELD: u32 = 1 << 16;
-const USED: u32 = 1 << 17;
+const CLOSING_SHIFT: u32 = 16;
+const HELD: u64 = 1 << 32;
+const USED: u64 = 1 << 33;
+const CLOSING: u64 = 1 << 34;
 const ACKNOWLEDGED: u64 = 1 << 32;
 
 // In two lines of the cache: what is looked at, and what every packet changes.
@@ -210,7 +216,7 @@ const ACKNOWLEDGED: u64 = 1 << 32;
 #[repr(align(64))]
 struct Record {
     words: [AtomicU64; Flow::WORDS],
-    terms: AtomicU32, // seconds it may be silent, and flags
+    terms: AtomicU64, // the seconds it may be silent, and flags
     seen: AtomicU32,
     acknowledged: AtomicU64,
     frames: Counter,
@@ -290,10 +296,12 @@ impl Flows {
         let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| Record::default()).collect());
         let record = &chunk[number as usize % CHUNK];
         let held = if terms.is_held { HELD } else { 0 };
-        let terms = USED | held | u32::from(terms.idle_s);
+        let times = u64::from(terms.closing_s) << CLOSING_SHIFT | u64::from(terms.idle_s);
         record.seen.store(now.into(), Ordering::Relaxed);
-        if record.is_used() && record.flow() == *flow {
-            record.terms.store(terms, Ordering::Relaxed);
+        // One that is held may be another one under the same name.
+        if record.is_used() && !terms.is_held && record.flow() == *flow {
+            let closing = record.terms.load(Ordering::Relaxed) & CLOSING;
+            record.terms.store(USED | closing | times, Ordering::Relaxed);
             return true;
         }
         self.unlink(number, record);
@@ -303,7 +311,7 @@ impl Flows {
         record.acknowledged.store(0, Ordering::Relaxed);
         record.frames.reset();
         record.octets.reset();
-        record.terms.store(terms, Ordering::Relaxed);
+        record.terms.store(USED | held | times, Ordering::Relaxed);
         for way in [Way::There, Way::Back] {
             let hash = self.hash(&flow.key(way), way);
             let value = PRESENT | u64::from(number);
@@ -341,12 +349,13 @@ impl Flows {
         Some(Seen {
             at: record.seen.load(Ordering::Relaxed) as u16,
             acknowledged: (acknowledged & ACKNOWLEDGED != 0).then_some(acknowledged as u32),
+            is_closing: record.terms.load(Ordering::Relaxed) & CLOSING != 0,
             frames: record.frames.get(),
             octets: record.octets.get(),
         })
     }
 
-    fn find(&self, key: &Key, way: Way) -> Option<(u32, Flow, u32)> {
+    fn find(&self, key: &Key, way: Way) -> Option<(u32, Flow, u64)> {
         let hash = self.hash(key, way);
         self.index.find(hash, hash, |value| {
             let record = self.record(value as u32)?;
@@ -359,14 +368,12 @@ impl Flows {
     /// What a client's frame to a service's MAC is, and its packet, where it has one that can be
     /// read. Takes no lock.
     pub fn there(&self, vni: u32, frame: &[u8], packet: Option<&Packet>, now: u16) -> Found {
-        let Some(packet) = packet.filter(|packet| has_ports(packet)) else { return Found::Held };
+        let Some(packet) = packet.filter(|packet| !packet.is_fragment && packet.has_ports()) else {
+            return Found::Held;
+        };
         match self.find(&Key::of(vni, frame, packet), Way::There) {
             Some((number, flow, terms)) if frame[..6] == flow.service.mac => {
-                let found = self.judge(number, &flow, terms, Way::There, frame, packet, now);
-                if matches!(found, Found::Carried(_)) && packet.protocol == protocol::TCP {
-                    self.note_acknowledgement(number, frame, packet);
-                }
-                found
+                self.judge(number, &flow, terms, Way::There, frame, packet, now)
             }
             _ => Found::Held, // it may be a new one
         }
@@ -381,7 +388,7 @@ impl Flows {
         if packet.is_fragment && is_ported || is_error && !packet.is_fragment {
             return Found::Held; // it may be about a flow
         }
-        if !has_ports(packet) {
+        if packet.is_fragment || !packet.has_ports() {
             return Found::Nothing;
         }
         match self.find(&Key::of(vni, frame, packet), Way::Back) {
@@ -397,34 +404,37 @@ impl Flows {
         &self,
         number: u32,
         flow: &Flow,
-        terms: u32,
+        terms: u64,
         way: Way,
         frame: &[u8],
         packet: &Packet,
         now: u16,
     ) -> Found {
+        let Some(record) = self.record(number) else { return Found::Held };
         let is_plain = packet.network == packet::ETHERNET && !packet.is_extended;
-        let is_told = packet.protocol == protocol::TCP
-            && (packet.tcp_header(frame).is_err() || frame[packet.transport + FLAGS] & TOLD != 0);
-        if terms & HELD != 0 || !is_plain || is_told {
+        let idle_s = if terms & CLOSING != 0 { terms >> CLOSING_SHIFT } else { terms } as u16;
+        let silence_s = silence(record.seen.load(Ordering::Relaxed) as u16, now);
+        if terms & HELD != 0 || !is_plain || silence_s > idle_s {
             return Found::Held;
         }
-        let seen = self.record(number).map_or(0, |record| record.seen.load(Ordering::Relaxed));
-        if silence(seen as u16, now) > terms as u16 {
-            return Found::Held;
+        if packet.protocol == protocol::TCP {
+            if packet.tcp_header(frame).is_err() {
+                return Found::Held;
+            }
+            let flags = frame[packet.transport + FLAGS];
+            if flags & tcp_flag::SYN != 0 {
+                return Found::Held; // another connection may begin
+            }
+            if flags & LAST != 0 && terms & CLOSING == 0 {
+                record.terms.fetch_or(CLOSING, Ordering::Relaxed);
+            }
+            if way == Way::There && flags & tcp_flag::ACK != 0 {
+                let acknowledged = packet::be32(frame, packet.transport + ACKNOWLEDGEMENT);
+                let value = ACKNOWLEDGED | u64::from(acknowledged.unwrap_or_default());
+                record.acknowledged.store(value, Ordering::Relaxed);
+            }
         }
         Found::Carried(Carried { number, edit: flow.edit(way) })
-    }
-
-    fn note_acknowledgement(&self, number: u32, frame: &[u8], packet: &Packet) {
-        if frame[packet.transport + FLAGS] & tcp_flag::ACK == 0 {
-            return;
-        }
-        let acknowledged = packet::be32(frame, packet.transport + ACKNOWLEDGEMENT);
-        if let (Some(record), Some(acknowledged)) = (self.record(number), acknowledged) {
-            let value = ACKNOWLEDGED | u64::from(acknowledged);
-            record.acknowledged.store(value, Ordering::Relaxed);
-        }
     }
 
     /// Packets of a flow were carried.
@@ -460,12 +470,6 @@ pub fn silence(seen: u16, now: u16) -> u16 {
     if silence > u16::MAX / 2 { 0 } else { silence }
 }
 
-fn has_ports(packet: &Packet) -> bool {
-    matches!(packet.protocol, protocol::TCP | protocol::UDP)
-        && !packet.is_fragment
-        && packet.end - packet.transport >= packet::UDP
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -476,7 +480,8 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     const VNI: u32 = 7;
-    const CARRIED: Terms = Terms { is_held: false, idle_s: 300 };
+    const CARRIED: Terms = Terms { is_held: false, idle_s: 300, closing_s: 100 };
+    const ON_HOLD: Terms = Terms { is_held: true, ..CARRIED };
 
     fn address(is_v6: bool, last: u8) -> Address {
         let mut address = [last; 16];
@@ -543,7 +548,7 @@ mod tests {
             let carried = |way| Found::Carried(Carried { number: 5, edit: flow.edit(way) });
             prop_assert_eq!(there(&flows, &asked, 0), carried(Way::There));
             prop_assert_eq!(back(&flows, &answer, 0), carried(Way::Back));
-            flows.set(5, &flow, Terms { is_held: true, idle_s: 300 }, 0);
+            flows.set(5, &flow, ON_HOLD, 0);
             prop_assert_eq!(there(&flows, &asked, 0), Found::Held);
             prop_assert_eq!(back(&flows, &answer, 0), Found::Held);
             flows.remove(5);
@@ -595,15 +600,31 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_or_ends_a_connection_is_for_the_switch() {
+    fn a_connection_that_ends_is_carried_to_its_end_and_may_not_be_silent_for_as_long() {
+        for flags in [tcp_flag::FIN, tcp_flag::RST] {
+            let flows = Flows::default();
+            let flow = flow(false, true);
+            flows.set(0, &flow, CARRIED, 0);
+            let (_, answer) = packets(&flow, true, tcp_flag::ACK | flags);
+            assert!(matches!(back(&flows, &answer, 300), Found::Carried(_)));
+            assert!(flows.seen(0).unwrap().is_closing);
+            assert_eq!(back(&flows, &answer, 101), Found::Held);
+            flows.set(0, &flow, CARRIED, 101);
+            assert!(flows.seen(0).unwrap().is_closing);
+            assert!(matches!(back(&flows, &answer, 201), Found::Carried(_)));
+            flows.set(0, &flow, ON_HOLD, 201);
+            assert!(!flows.seen(0).unwrap().is_closing, "another one under the same name");
+        }
+    }
+
+    #[test]
+    fn what_begins_a_connection_or_is_in_parts_is_for_the_switch() {
         let flows = Flows::default();
         let flow = flow(false, true);
         flows.set(0, &flow, CARRIED, 0);
-        for flags in [tcp_flag::SYN, tcp_flag::FIN, tcp_flag::RST] {
-            let (asked, answer) = packets(&flow, true, flags | tcp_flag::ACK);
-            assert_eq!(there(&flows, &asked, 0), Found::Held);
-            assert_eq!(back(&flows, &answer, 0), Found::Held);
-        }
+        let (asked, answer) = packets(&flow, true, tcp_flag::SYN | tcp_flag::ACK);
+        assert_eq!(there(&flows, &asked, 0), Found::Held);
+        assert_eq!(back(&flows, &answer, 0), Found::Held);
         let (asked, answer) = packets(&flow, true, tcp_flag::ACK | tcp_flag::PSH);
         let parts = |frame: &[u8]| [&frame[..20], &[0x20, 0], &frame[22..]].concat();
         assert_eq!(there(&flows, &parts(&asked), 0), Found::Held);
@@ -629,7 +650,7 @@ mod tests {
         assert!(matches!(back(&flows, &answer, 65_529), Found::Carried(_)), "a slow clock");
         assert!(matches!(back(&flows, &answer, 65_530u16.wrapping_add(300)), Found::Carried(_)));
         assert_eq!(back(&flows, &answer, 65_530u16.wrapping_add(301)), Found::Held);
-        flows.set(0, &flow, Terms { is_held: false, idle_s: 1_000 }, 5);
+        flows.set(0, &flow, Terms { idle_s: 1_000, ..CARRIED }, 5);
         let seen = flows.seen(0).unwrap();
         assert_eq!((seen.at, seen.frames), (5, 2), "the same flow on other terms");
         flows.set(0, &Flow { vni: 8, ..flow }, CARRIED, 5);

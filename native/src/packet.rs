@@ -253,6 +253,16 @@ impl Packet {
         &frame[self.transport..self.transport + octets]
     }
 
+    /// Whether it is TCP or UDP and has all of the header; of fragments ask the first only.
+    pub fn has_ports(&self) -> bool {
+        let least = match self.protocol {
+            protocol::TCP => TCP,
+            protocol::UDP => UDP,
+            _ => return false,
+        };
+        self.end - self.transport >= least
+    }
+
     /// Octets of the TCP header, options included.
     pub fn tcp_header(&self, frame: &[u8]) -> Result<usize, Malformed> {
         let segment = frame.get(self.transport..self.end).ok_or(Malformed)?;

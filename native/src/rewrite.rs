@@ -22,11 +22,18 @@ pub struct Edit {
     pub destination_port: u16,
 }
 
-/// Write it into a frame whose packet is whole, TCP or UDP, and of the edit's version of IP.
+/// Write it into a frame whose packet has ports, and is of the edit's version of IP.
 ///
 /// `is_partial` says that the checksum is yet to be made, and its field holds the pseudo header's
 /// sum.
 pub fn apply(edit: &Edit, frame: &mut [u8], packet: &Packet, is_partial: bool) {
+    let change = apply_addresses(edit, frame, packet);
+    apply_ports(edit, frame, packet, is_partial, change);
+}
+
+/// The same for a fragment but the first, of which only the addresses are there. Gives by how much
+/// their sum changed.
+pub fn apply_addresses(edit: &Edit, frame: &mut [u8], packet: &Packet) -> i64 {
     frame[..6].copy_from_slice(&edit.destination_mac);
     frame[6..12].copy_from_slice(&edit.source_mac);
     let (at, width) =
@@ -35,10 +42,14 @@ pub fn apply(edit: &Edit, frame: &mut [u8], packet: &Packet, is_partial: bool) {
     let before = sum(addresses);
     addresses[..width].copy_from_slice(&edit.source[..width]);
     addresses[width..].copy_from_slice(&edit.destination[..width]);
-    let mut change = sum(addresses) - before;
+    let change = sum(addresses) - before;
     if !packet.is_v6 {
         adjust(frame, packet.network + 10, change, false);
     }
+    change
+}
+
+fn apply_ports(edit: &Edit, frame: &mut [u8], packet: &Packet, is_partial: bool, mut change: i64) {
     let is_udp = packet.protocol == protocol::UDP;
     let offset = if is_udp { packet::UDP_CHECKSUM } else { packet::TCP_CHECKSUM };
     let (ports, field) = (packet.transport, packet.transport + offset);

@@ -6,7 +6,9 @@ use crate::counters::{Fate, Reason};
 use crate::decide::Outward;
 use crate::egress::{Context, Egress};
 use crate::model::{Port, Segment};
+use crate::packet::Packet;
 use crate::punt::{Origin, Punt};
+use crate::rewrite::{self, Edit};
 use crate::vnet;
 use crate::watch::{End, Entrance};
 use crate::yard::{self, Source};
@@ -31,12 +33,35 @@ pub enum Decision {
     Drop(Reason),
     /// It is this frame now, and goes on so.
     Replace(Vec<u8>, Box<Decision>),
+    /// It says this now, and goes on so.
+    Rewrite {
+        /// What it says.
+        edit: Edit,
+        /// Whether it has ports: no fragment but the first has.
+        has_ports: bool,
+        /// What becomes of it.
+        then: Box<Decision>,
+    },
 }
 
 /// Do with a frame as decided. What is gone meanwhile is dropped and counted.
 pub fn settle(context: Context, egress: &mut Egress, punt: &Punt, decision: Decision) {
     if let Decision::Replace(frame, then) = decision {
         let octets = [&punt.octets[..vnet::BYTES], &frame].concat().into_boxed_slice();
+        return settle(context, egress, &Punt { origin: punt.origin, octets }, *then);
+    }
+    if let Decision::Rewrite { edit, has_ports, then } = decision {
+        let mut octets = punt.octets.clone();
+        let frame = &mut octets[vnet::BYTES..];
+        match Packet::locate(frame) {
+            Ok(Some(packet)) if has_ports && packet.has_ports() => {
+                rewrite::apply(&edit, frame, &packet, punt.is_partial());
+            }
+            Ok(Some(packet)) => {
+                rewrite::apply_addresses(&edit, frame, &packet);
+            }
+            _ => {}
+        }
         return settle(context, egress, &Punt { origin: punt.origin, octets }, *then);
     }
     let model = context.view.model;
@@ -93,7 +118,7 @@ fn from_link(
             return egress.flood(context, port, segment, &punt.octets, &ports, &vteps);
         }
         Decision::Drop(reason) => Outward::Drop(reason),
-        Decision::Replace(..) => return, // `settle` has done it
+        Decision::Replace(..) | Decision::Rewrite { .. } => return, // `settle` has done it
         Decision::Reply(frame) => {
             let outcome = yard::deliver(context, port, &frame).map(|()| Fate::Replied);
             let end = outcome.map_or_else(End::Dropped, |_| End::Replied);
@@ -117,6 +142,6 @@ fn from_tunnel(context: Context, frame: &[u8], decision: &Decision) -> Result<Fa
         }
         Decision::Drop(reason) => Err(*reason),
         // RFC 7348 §4: never from tunnel to tunnel.
-        Decision::Send(_) | Decision::Reply(_) | Decision::Replace(..) => Err(Reason::SplitHorizon),
+        _ => Err(Reason::SplitHorizon),
     }
 }

@@ -275,9 +275,10 @@ def _far_burst(draw: st.DrawFn) -> list[bytes]:
     return burst
 
 
-def _talks(port: int, given: list[Given]) -> st.SearchStrategy[tuple[Any, ...]]:
-    frames = st.lists(st.sampled_from(given), min_size=1, max_size=8)
-    return st.tuples(st.just("link"), st.just(port), frames)
+@st.composite
+def _question(draw: st.DrawFn) -> Given:
+    given_ = draw(st.sampled_from(QUESTIONS))
+    return Given(given_.vnet, _harmed(draw, given_.frame))
 
 
 _headers = st.sampled_from(
@@ -310,8 +311,12 @@ _steps = st.lists(
             _marks,
         ),
         st.tuples(st.just("burst"), st.integers(0, 2), _burst(), _marks),
-        _talks(GUARDED, QUESTIONS),
-        _talks(OTHER, NEAR_ANSWERS),
+        st.tuples(st.just("link"), st.just(GUARDED), st.lists(_question(), min_size=1, max_size=8)),
+        st.tuples(
+            st.just("link"),
+            st.just(OTHER),
+            st.lists(st.sampled_from(NEAR_ANSWERS), min_size=1, max_size=8),
+        ),
         st.tuples(
             st.just("datagrams"),
             st.just(0),

@@ -124,6 +124,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> float:
     """Flows are forgotten after so many seconds."""
     for key in flows.IDLE_S:
         monkeypatch.setitem(flows.IDLE_S, key, 3.0)
+    monkeypatch.setattr(flows, "_SHORTEST_S", 3.0)
     return 3.0
 
 
@@ -230,22 +231,27 @@ async def test_what_a_member_says_besides_is_left_alone_and_takes_no_decision(
     assert shop.decided == before
 
 
-async def test_the_end_of_a_connection_is_seen_by_the_switch_and_what_follows_still_passes(
+async def test_a_connection_is_carried_to_its_end_and_its_port_may_then_be_taken_for_another(
     stage: Stage, version: int, at: int
 ) -> None:
     shop = Shop(stage, version, at)
     await shop.settle()
+    before = shop.decided
     for flags in ("FA", "A", "PA"):
         layer = TCP(flags=flags, seq=5, ack=9)
         shop.client.send(shop.asked(layer))
         assert await shop.arrived() == [shop.as_member_sees(layer)]
         shop.reply(shop.answer(layer))
         assert await shop.returned() == [shop.as_client_sees(layer)]
-    # The client takes the port for another connection.
-    opening = TCP(flags="S", seq=77)
+    assert shop.decided == before
+    opening, refusal = TCP(flags="S", seq=77), TCP(flags="RA", ack=78)
     shop.client.send(shop.asked(opening))
-    await shop.arrived()
+    assert await shop.arrived() == [shop.as_member_sees(opening)]
     assert shop.flows == 1
+    # Of a connection that is closing it would say that that one is over; this is one refused.
+    shop.reply(shop.answer(refusal))
+    assert await shop.returned() == [shop.as_client_sees(refusal)]
+    assert stage.datapath.name == "pure" or shop.decided == before + 2
 
 
 async def test_a_member_that_dies_resets_its_clients_with_what_they_last_acknowledged(

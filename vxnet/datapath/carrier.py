@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from struct import Struct
 
 from vxnet._native import Flows as Engine
-from vxnet.switch.flows import Flow, Flows, Seen
+from vxnet.switch.flows import IDLE_S, Flow, Flows, FlowState, Seen
 
 __all__ = ["Carrier"]
 
-# Number, VNI, protocol, flags, seconds it may be silent; the MACs of client, service and member,
-# their ports and their addresses.
-_ROW = Struct("=IIBBH6s6s6sHHH16s16s16s")
+# Number, VNI, protocol, flags, seconds it may be silent while it is open and when it is closing;
+# the MACs of client, service and member, their ports and their addresses.
+_ROW = Struct("=IIBBHH6s6s6sHHH16s16s16s")
 _GONE, _HELD, _IPV6, _OWN = 1, 2, 4, 8
 _NOTHING = bytes(_ROW.size - 10)
 _GONE_ROW = Struct(f"=IIBB{len(_NOTHING)}s")
@@ -54,7 +54,7 @@ class Carrier:
             return [None] * len(numbers)
         now = time.monotonic()
         return [
-            None if row is None else Seen(now - row[0], row[1])
+            None if row is None else Seen(now - row[0], row[1], row[2])
             for row in self._engine.seen(numbers)
         ]
 
@@ -71,7 +71,8 @@ def _row(flow: Flow) -> bytes:
         key.vni,
         key.protocol,
         flags,
-        int(flow.idle_s),
+        int(IDLE_S[key.protocol, FlowState.SETTLED]),
+        int(IDLE_S[key.protocol, FlowState.CLOSING]),
         back.destination_mac,
         back.source_mac,
         there.destination_mac,

@@ -8,10 +8,8 @@ from vxnet._native import reasons
 from vxnet.datapath.base import Counters, Segment
 from vxnet.switch.actions import DropReason
 from vxnet.wire import ecn, ethernet
-from vxnet.wire.ip import locate
-from vxnet.wire.rewrite import Edit, apply
 
-__all__ = ["counters", "drops", "rewritten", "segment_settings", "workers"]
+__all__ = ["counters", "drops", "segment_settings", "workers"]
 
 
 class SegmentSettings(TypedDict):
@@ -64,15 +62,6 @@ def segment_settings(segment: Segment) -> SegmentSettings:
         class_mask=0xFF if segment.dscp is None else ecn.MASK,
         class_fixed=(segment.dscp or 0) << 2,
     )
-
-
-def rewritten(frame: bytes, edit: Edit, *, is_partial: bool, has_ports: bool) -> bytes:
-    """The frame as it shall be."""
-    room = bytearray(frame)
-    packet = locate(room)
-    assert packet is not None
-    apply(edit, room, packet, is_partial=is_partial, has_ports=has_ports)
-    return bytes(room)
 
 
 def workers() -> int:

@@ -25,7 +25,7 @@ from vxnet.datapath.base import (
     Stats,
 )
 from vxnet.datapath.carrier import Carrier
-from vxnet.datapath.engine import counters, drops, rewritten, segment_settings, workers
+from vxnet.datapath.engine import counters, drops, segment_settings, workers
 from vxnet.datapath.ports import NO_LIMIT
 from vxnet.datapath.sight import Watcher
 from vxnet.datapath.sighting import sight_of
@@ -56,7 +56,7 @@ _PUNTS_MAX = 64  # decided for one wake-up, so that others get their turn
 _SIGHTS_MAX = 256  # told at a time to who captures
 _SPARE_PORTS = 100  # tried where somebody else has one
 
-_DROP, _DELIVER, _SEND, _FLOOD, _REPLY, _REPLACE = range(6)  # the engine's verbs
+_DROP, _DELIVER, _SEND, _FLOOD, _REPLY, _REPLACE, _REWRITE = range(7)  # the engine's verbs
 
 _ENTRY = Struct("=I6sIH").pack  # VNI, MAC, number of a port or VTEP, flags
 _GONE, _IS_VTEP, _AGES = 1, 2, 4
@@ -291,9 +291,7 @@ class NativeDatapath:
                 action = self._switch.from_link(PortId(port_id), frame, now)
             else:
                 action = self._switch.from_underlay(Vni(vni), Ip(ip), frame, now, reserved)
-            decisions.append(
-                self._verdict(action, frame, is_partial=reserved and port_id is not None)
-            )
+            decisions.append(self._verdict(action))
         self._follow()  # before the frames go on, so that their answers find what was learned
         engine.settle(decisions)
         self._tell()
@@ -308,15 +306,13 @@ class NativeDatapath:
                 return Reply(answer)
         return Drop(DropReason.TOO_BIG)
 
-    def _verdict(
-        self, action: Action, frame: bytes, *, is_partial: bool = False
-    ) -> tuple[int, object]:
+    def _verdict(self, action: Action) -> tuple[int, object]:
         """A decision about a frame, as the engine takes it."""
         match action:
-            case Rewrite(change, then, has_ports):
-                if not isinstance(change, bytes):
-                    change = rewritten(frame, change, is_partial=is_partial, has_ports=has_ports)
-                return _REPLACE, (change, *self._verdict(then, change))
+            case Rewrite(bytes() as frame, then):
+                return _REPLACE, (frame, *self._verdict(then))
+            case Rewrite(edit, then, has_ports):
+                return _REWRITE, (edit, has_ports, *self._verdict(then))
             case Drop(reason):
                 return _DROP, _REASON_NUMBERS[reason]
             case Deliver(port_id):

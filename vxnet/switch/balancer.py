@@ -46,6 +46,9 @@ _MALFORMED = Drop(DropReason.FRAME_MALFORMED)
 _NOWHERE = Drop(DropReason.UNKNOWN_UNICAST)
 _PORTED = frozenset({int(Protocol.TCP), int(Protocol.UDP)})
 _ICMP = frozenset({int(Protocol.ICMP), int(Protocol.ICMPV6)})
+_TCP = int(Protocol.TCP)
+# Arithmetic on members of an enumeration takes a microsecond each time.
+_SYN, _RST, _ACK = int(TcpFlag.SYN), int(TcpFlag.RST), int(TcpFlag.ACK)
 
 
 class _Service:
@@ -96,7 +99,7 @@ class Balancer:
         resets = [
             (flow.port, _reset(flow))
             for flow in orphans
-            if flow.key.protocol == Protocol.TCP and flow.is_settled
+            if flow.key.protocol == _TCP and flow.is_settled
         ]
         for flow in orphans:
             self._flows.kill(flow)
@@ -159,8 +162,8 @@ class Balancer:
         if flow.member != source:
             return None
         if has_ports:
-            flags = frame[packet.transport + 13] if packet.protocol == Protocol.TCP else 0
-            is_refusal = flags & TcpFlag.RST and flow.state is FlowState.YOUNG
+            flags = frame[packet.transport + 13] if packet.protocol == _TCP else 0
+            is_refusal = flags & _RST and flow.state is FlowState.YOUNG
             if is_refusal and not flow.is_relayed:
                 if self._pass_over(flow, now):
                     return _REFUSED
@@ -184,7 +187,9 @@ class Balancer:
     ) -> Rewrite | Reply | Drop:
         flags = 0
         segment = None
-        if packet.protocol == Protocol.TCP:
+        if packet.end - packet.transport < transport.UDP_BYTES:
+            return _MALFORMED
+        if packet.protocol == _TCP:
             segment = transport.tcp(frame, packet)
             ports = (segment.source_port, segment.destination_port)
             flags = segment.flags
@@ -193,31 +198,32 @@ class Balancer:
             ports = (datagram[0], datagram[1])
         key = FlowKey(self._vni, packet.protocol, source, ports[0], found.service.ip, ports[1])
         flow = self._flows.there(key, now)
-        is_new = flags & (TcpFlag.SYN | TcpFlag.ACK) == TcpFlag.SYN
-        if flow is not None and flow.state >= FlowState.CLOSING and is_new:
-            self._flows.remove(flow)  # the client takes the port for another connection
-            flow = None
+        if flow is not None and flags & (_SYN | _ACK) == _SYN:
+            self._flows.catch_up((flow,))
+            if flow.state >= FlowState.CLOSING:
+                self._flows.remove(flow)  # the client takes the port for another connection
+                flow = None
         if flow is not None and flow.state is FlowState.DEAD:
             if segment is None:
                 self._flows.remove(flow)
                 flow = None
-            elif flags & TcpFlag.RST:
+            elif flags & _RST:
                 return _EMPTY
             else:
                 return Reply(answers.refuse(frame, packet, segment))
         if flow is None:
             target = found.targets.get((packet.protocol, ports[1]))
             if target is None:
-                if segment is None or flags & TcpFlag.RST:
+                if segment is None or flags & _RST:
                     return _CLOSED
                 return Reply(answers.refuse(frame, packet, segment))
             flow = self._begin(local, found, key, target, Mac(bytes(frame[6:12])), now)
             if flow is None:
-                if segment is None or flags & TcpFlag.RST:
+                if segment is None or flags & _RST:
                     return _EMPTY
                 return Reply(answers.refuse(frame, packet, segment))
             self._flows.add(flow, now)
-        if segment is not None and flags & TcpFlag.ACK:
+        if segment is not None and flags & _ACK:
             flow.acked = segment.acknowledgement
         self._flows.touch(flow, now, flags, is_answer=False)
         return self._send(flow, has_ports=True)
@@ -350,7 +356,7 @@ class Balancer:
         ports = transport.UDP_PORTS.unpack_from(frame, packet.transport)
         key = FlowKey(self._vni, packet.protocol, source, ports[0], destination, ports[1])
         flow = self._flows.back(key, now)
-        if flow is not None and packet.protocol == Protocol.TCP:
+        if flow is not None and packet.protocol == _TCP:
             transport.tcp(frame, packet)  # its flags are looked at
         if flow is not None and packet.is_fragment:
             self._fragments.note(self._fragments.name(frame, packet), flow, now)

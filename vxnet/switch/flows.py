@@ -25,6 +25,7 @@ FLOWS_MAX: Final = 200_000
 
 _EVICTION_LOOKS = 16  # at so many of the oldest, to find the one that was silent for longest
 _HALF = 1 << 31  # of all sequence numbers
+_LAST = int(TcpFlag.FIN | TcpFlag.RST)
 
 
 class FlowState(IntEnum):
@@ -36,7 +37,7 @@ class FlowState(IntEnum):
     DEAD = 3  # its member is gone, and its client is told with whatever it sends
 
 
-IDLE_S: Final = {
+IDLE_S: Final[dict[tuple[int, FlowState], float]] = {
     (Protocol.TCP, FlowState.YOUNG): 60.0,
     # RFC 5382 REQ-5: not less than 2 hours and 4 minutes; Linux's first keepalive is after 2 hours.
     (Protocol.TCP, FlowState.SETTLED): 8_000.0,
@@ -47,6 +48,7 @@ IDLE_S: Final = {
     (Protocol.UDP, FlowState.CLOSING): 60.0,
     (Protocol.UDP, FlowState.DEAD): 60.0,
 }
+_SHORTEST_S = min(IDLE_S.values())
 
 
 class FlowKey(NamedTuple):
@@ -64,7 +66,8 @@ class Seen(NamedTuple):
     """What was seen of a flow elsewhere."""
 
     at: float
-    acked: int | None
+    acked: int | None = None
+    is_closing: bool = False
 
 
 class Flow:
@@ -101,7 +104,7 @@ class Flow:
     @property
     def idle_s(self) -> float:
         """How long it may be silent."""
-        return IDLE_S[Protocol(self.key.protocol), self.state]
+        return IDLE_S[self.key.protocol, self.state]
 
     @property
     def is_relayed(self) -> bool:
@@ -116,6 +119,8 @@ class Flow:
     def learn(self, seen: Seen) -> None:
         """Somebody else saw it."""
         self.seen = max(self.seen, seen.at)
+        if seen.is_closing and self.state is FlowState.SETTLED:
+            self.state = FlowState.CLOSING
         if seen.acked is None:
             return
         # RFC 9293 §3.4: which of two sequence numbers is later.
@@ -195,7 +200,7 @@ class Flows:
             self._old.move_to_end(flow.key)
         else:
             self._young.move_to_end(flow.key)
-        if flags & (TcpFlag.FIN | TcpFlag.RST) and flow.state is FlowState.SETTLED:
+        if flags & _LAST and flow.state is FlowState.SETTLED:
             flow.state = FlowState.CLOSING
         if flow.is_settled:
             self._note(flow)  # whoever carries it has not seen this packet
@@ -230,10 +235,9 @@ class Flows:
 
     def expire(self, now: float, most: int = 1_000) -> None:
         """Let go of those that were silent for too long; looks at some of the oldest only."""
-        shortest_s = IDLE_S[Protocol.UDP, FlowState.YOUNG]
         for kept in (self._young, self._old):
             # Those behind the first that was seen lately were seen later still.
-            silent = takewhile(lambda flow: now - flow.seen > shortest_s, kept.values())
+            silent = takewhile(lambda flow: now - flow.seen > _SHORTEST_S, kept.values())
             oldest = list(islice(silent, most))
             self.catch_up(oldest)
             for flow in oldest:
@@ -243,7 +247,7 @@ class Flows:
                     kept.move_to_end(flow.key)  # patient ones do not hide the others
 
     def _live(self, flow: Flow | None, now: float) -> Flow | None:
-        if flow is not None and now - flow.seen > flow.idle_s:
+        if flow is not None and now - flow.seen > _SHORTEST_S:
             self.catch_up((flow,))
             if now - flow.seen > flow.idle_s:
                 self.remove(flow)

@@ -8,12 +8,14 @@ use pyo3::prelude::*;
 use crate::flows::{self, Flow, Party, Terms, silence};
 use crate::workers::Clock;
 
-const ROW: usize = 84;
+const ROW: usize = 86;
 
 const GONE: u8 = 1;
 const HELD: u8 = 2;
 const IS_V6: u8 = 4;
 const IS_OWN: u8 = 8;
+
+type SeenRow = (u16, Option<u32>, bool, u64, u64);
 
 /// The flows whose packets are carried without asking the switch.
 #[pyclass(frozen)]
@@ -31,12 +33,12 @@ impl Flows {
 
 #[pymethods]
 impl Flows {
-    /// Put and remove flows, each in 84 octets: number, VNI, protocol, flags, seconds it may be
-    /// silent; MACs of client, service and member; their ports; their addresses, of 16 octets each.
+    /// Put and remove flows, each in 86 octets: number, VNI, protocol, flags, seconds it may be
+    /// silent while it is open and when it is closing; MACs of client, service and member; their ports; their addresses, of 16 octets each.
     fn program(&self, rows: &[u8]) -> PyResult<()> {
         let (rows, rest) = rows.as_chunks::<ROW>();
         if !rest.is_empty() {
-            return Err(PyValueError::new_err("a flow has 84 octets"));
+            return Err(PyValueError::new_err("a flow has 86 octets"));
         }
         let now = self.clock.now();
         for row in rows {
@@ -45,6 +47,7 @@ impl Flows {
             let vni = u32::from_ne_bytes(fields.take());
             let [protocol, flags] = fields.take();
             let idle_s = u16::from_ne_bytes(fields.take());
+            let closing_s = u16::from_ne_bytes(fields.take());
             if flags & GONE != 0 {
                 self.flows.remove(number);
                 continue;
@@ -62,7 +65,7 @@ impl Flows {
                 service: party(1),
                 member: party(2),
             };
-            let terms = Terms { is_held: flags & HELD != 0, idle_s };
+            let terms = Terms { is_held: flags & HELD != 0, idle_s, closing_s };
             if !self.flows.set(number, &flow, terms, now) {
                 return Err(PyValueError::new_err(format!("there is no flow {number}")));
             }
@@ -71,14 +74,14 @@ impl Flows {
     }
 
     /// Of each of these flows: for how many seconds it has been silent, what its client last
-    /// acknowledged, and how many frames and octets were carried; None for those that are not here.
-    #[allow(clippy::type_complexity)] // a row of plain values
-    fn seen(&self, numbers: Vec<u32>) -> Vec<Option<(u16, Option<u32>, u64, u64)>> {
+    /// acknowledged, whether its end was seen, and how many frames and octets were carried; None for
+    /// those that are not here.
+    fn seen(&self, numbers: Vec<u32>) -> Vec<Option<SeenRow>> {
         let now = self.clock.now();
         let row = |number| {
-            self.flows
-                .seen(number)
-                .map(|seen| (silence(seen.at, now), seen.acknowledged, seen.frames, seen.octets))
+            let seen = self.flows.seen(number)?;
+            let silence_s = silence(seen.at, now);
+            Some((silence_s, seen.acknowledged, seen.is_closing, seen.frames, seen.octets))
         };
         numbers.into_iter().map(row).collect()
     }
