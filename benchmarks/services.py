@@ -1,8 +1,8 @@
 """What a service's address costs: `python -m benchmarks.services`.
 
 Two hosts; a client on one, members on the other. One TCP stream each way and connections a second,
-through the address of a service and straight to its member, in turns within one run; and how evenly
-the connections of one client are spread over ten members.
+to a member through the address of its service and straight to a station beside it, in turns within
+one run; and how evenly the connections of one client are spread over ten members.
 """
 
 import argparse
@@ -36,11 +36,11 @@ MEMBERS = 10
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A client, the one member of service `one`, and the addresses of that and of `ten`."""
+    """A client, a station without services, and the addresses of a service of one and of ten."""
 
     near: Daemon
     client: Station
-    member: Station
+    plain: Station
     one: str
     ten: str
 
@@ -84,17 +84,19 @@ def scene(datapath: str) -> Iterator[Scene]:
             for name in ("one", "ten")
         ]
         client = near.attach("room", name="client")
-        members = [
-            far.attach("room", name=f"m{n}", services=("ten",) if n else ("one", "ten"))
-            for n in range(MEMBERS)
-        ]
-        for number, member in enumerate(members):
-            end = End(member.sandbox.path, "")
-            log = Path(bed.directory) / f"connect-{number}.log"
+        plain = far.attach("room", name="plain")
+        member = far.attach("room", name="member", services=("one",))
+        many = [far.attach("room", name=f"m{n}", services=("ten",)) for n in range(MEMBERS)]
+        for station in (plain, member, *many):
+            end = End(station.sandbox.path, "")
+            log = Path(bed.directory) / f"{station.sandbox.name}.log"
             running = stack.enter_context(program(tool(end, "connect.py", "accept"), log))
             wait_for_line(running, "ready")
-        stack.enter_context(iperf_server(End(members[0].sandbox.path, ""), bed.directory))
-        stage = Scene(near, client, members[0], *vips)
+        for station in (plain, member):
+            directory = Path(bed.directory) / station.sandbox.name
+            directory.mkdir()
+            stack.enter_context(iperf_server(End(station.sandbox.path, ""), directory))
+        stage = Scene(near, client, plain, *vips)
         wait_until(lambda: _is_known(stage), "members everywhere")
         yield stage
 
@@ -108,7 +110,7 @@ def survey(
     stage: Scene, rounds: int, seconds: int, say: Callable[[str], None]
 ) -> tuple[float, float]:
     """The share that one stream towards the service has, and how uneven connections are."""
-    straight, through = stage.member.addresses[0], stage.one
+    straight, through = stage.plain.addresses[0], stage.one
     questions: dict[str, Callable[[str], float]] = {
         "TCP to the member, Gbit/s": lambda to: stage.gigabits(to, seconds),
         "TCP from the member, Gbit/s": lambda to: stage.gigabits(to, seconds, "-R"),

@@ -119,6 +119,21 @@ def test_connections_reach_every_member_and_show_it_the_client(shop: Shop) -> No
     assert sum(member.flows for member in view.members) >= 30
 
 
+def test_settled_connections_take_no_more_decisions(shop: Shop) -> None:
+    one = shop.cluster.daemons[0]
+
+    def decided() -> int:
+        return one.client.stats().io.get("punts", 0)
+
+    with shop.connect() as made:
+        shop.ask(made)
+        before, answered = decided(), 100
+        for _ in range(answered):
+            shop.ask(made)
+        # What hosts ask each other about neighbours meanwhile is some; a pure one counts none.
+        assert decided() - before < answered
+
+
 def test_a_connection_to_a_member_that_goes_is_reset_and_the_next_finds_another(
     shop: Shop,
 ) -> None:
