@@ -12,6 +12,7 @@ pub mod checksum;
 pub mod counters;
 pub mod decide;
 pub mod egress;
+pub mod flow;
 pub mod flows;
 pub mod ingress;
 pub mod io;

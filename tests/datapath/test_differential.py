@@ -4,49 +4,53 @@ Where no native datapath was built, the specification is compared with itself, w
 scenario has one outcome only.
 """
 
-from array import array
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scapy.layers.inet import ICMP, IP, TCP, UDP
-from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
-from scapy.layers.l2 import Ether
+from scapy.layers.inet import ICMP, TCP, UDP
+from scapy.layers.inet6 import ICMPv6EchoRequest
 
 from tests.datapath.stage import VNI, RemoteVtep, Stage, mac
+from tests.datapath.talks import (
+    FAR,
+    FAR_FRAMES,
+    GUARDED,
+    NEAR_ANSWERS,
+    OPEN,
+    OTHER,
+    PLAIN,
+    QUESTIONS,
+    SERVICES,
+    SETTLING,
+    Given,
+    Octets,
+    service,
+    talk,
+)
 from tests.helpers.datapaths import DATAPATHS
-from tests.helpers.frames import plain_frame, pseudo_sum, super_frame
+from tests.helpers.frames import plain_frame, super_frame
 from vxnet.datapath.base import (
     Counters,
-    Member,
     RemoveEntry,
     Segment,
-    Service,
-    ServicePort,
     SetEntry,
     SetServices,
 )
-from vxnet.errors import WireError
-from vxnet.switch.maglev import table
 from vxnet.wire import arp, nd, virtio, vxlan
-from vxnet.wire.addr import BROADCAST, Mac, Vni, format_mac, parse_ip
+from vxnet.wire.addr import BROADCAST, Mac, Vni, parse_ip
 from vxnet.wire.checksum import checksum
 from vxnet.wire.segment import cut, plan
-from vxnet.wire.virtio import Flag, Gso, VnetHeader
 
 if TYPE_CHECKING:
     from vxnet.link.memory import MemoryLink
 
-GUARDED, OTHER, OPEN = 1, 2, 3  # ports; the last may speak as anybody
-FAR = 9  # a station the control plane knows of
 LEARNED_FROM = 1  # which of the other hosts
-SERVICES = {4: 100, 6: 101}  # by version, the station that stands for the service
 STATIONS = [
     *(mac(n) for n in (1, 2, 3, 4, 8, 9, 7)),
     BROADCAST,
@@ -54,33 +58,8 @@ STATIONS = [
     mac(SERVICES[4]),
 ]
 SOURCES = [*STATIONS, bytes(6)]
-PLAIN = bytes(virtio.HEADER_BYTES)
 IPS = [parse_ip(text) for text in ("10.9.0.1", "10.9.0.2", "10.9.0.9", "10.9.0.77")]
 IPV6 = [parse_ip(text) for text in ("fd09::1", "fd09::2", "fd09::9")]
-
-
-class Octets(bytes):
-    """Bytes that do not fill the screen when a test fails."""
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} octets {self[:40].hex()}>"
-
-
-@dataclass(frozen=True)
-class Given:
-    """A frame as a host gives it, and how many it stands for."""
-
-    vnet: bytes
-    frame: bytes
-
-    @property
-    def count(self) -> int:
-        if len(self.vnet) < virtio.HEADER_BYTES or not self.vnet[1]:
-            return 1
-        try:
-            return plan(self.frame, virtio.parse(self.vnet)).frames
-        except WireError:
-            return 1
 
 
 def _supers() -> list[tuple[bytes, bytes]]:
@@ -117,83 +96,7 @@ def _bodies() -> list[bytes]:
     ]
 
 
-def _talk(version: int, source: int, to: int, layer: TCP | UDP, size: int) -> Given:
-    """A packet between stations, or a super-frame where it is too long for one."""
-    texts = [f"10.9.0.{n}" if version == 4 else f"fd09::{n:x}" for n in (source, to)]
-    network = IP(flags="DF") if version == 4 else IPv6()
-    network.src, network.dst = texts
-    ends = Ether(src=format_mac(mac(source)), dst=format_mac(mac(to)))
-    frame = bytes(ends / network / layer / (bytes(range(250)) * 20)[:size])
-    if size <= 1_000:
-        return Given(PLAIN, Octets(frame))
-    start, at = len(ends / network), 16 if isinstance(layer, TCP) else 6
-    frame = frame[: start + at] + pseudo_sum(Ether(frame)) + frame[start + at + 2 :]
-    gso = Gso.UDP if isinstance(layer, UDP) else Gso.TCP4 if version == 4 else Gso.TCP6
-    header = len(ends / network / layer)
-    vnet = VnetHeader(Flag.NEEDS_CHECKSUM, gso, header, 1_000, start, at)
-    return Given(virtio.build(vnet), Octets(frame))
-
-
-def _questions() -> list[Given]:
-    """What the first port asks the service."""
-    made = []
-    for version, service in SERVICES.items():
-        for port in (1000, 1001):
-            for flags in ("S", "S", "A", "PA", "FA", "R"):
-                layer = TCP(sport=port, dport=80, flags=flags, seq=7, ack=9)
-                made.append(_talk(version, GUARDED, service, layer, 0))
-            for size in (1, 1_000, 4_500):
-                layer = TCP(sport=port, dport=80, flags="PA", seq=7, ack=9)
-                made.append(_talk(version, GUARDED, service, layer, size))
-            datagram = UDP(sport=port, dport=80)
-            made += (_talk(version, GUARDED, service, datagram, size) for size in (0, 1_000, 4_500))
-        made.append(_talk(version, GUARDED, service, TCP(sport=1000, dport=81, flags="S"), 0))
-    return made
-
-
-def _answers(member: int) -> list[Given]:
-    """What a member says to the first port, as far as it belongs to a flow of the service."""
-    made = []
-    for version in SERVICES:
-        for port in (1000, 1001):
-            for flags in ("SA", "SA", "A", "PA", "FA"):
-                layer = TCP(sport=8080, dport=port, flags=flags, seq=7, ack=9)
-                made.append(_talk(version, member, GUARDED, layer, 10 if flags == "PA" else 0))
-            datagram = UDP(sport=8080, dport=port)
-            made += (_talk(version, member, GUARDED, datagram, size) for size in (0, 1_000))
-        layer = TCP(sport=8080, dport=1000, flags="A", seq=7, ack=9)
-        made.append(_talk(version, member, GUARDED, layer, 4_500))
-    return made
-
-
-def _wrapped(given: list[Given]) -> list[bytes]:
-    """The plain ones among them, as another host sends them."""
-    return [Octets(vxlan.build(VNI) + one.frame) for one in given if one.vnet == PLAIN]
-
-
-def _settling() -> list[tuple[Any, ...]]:
-    """Steps after which there is a flow of either port, answered by whichever member has it."""
-    questions: list[Given] = []
-    near: list[Given] = []
-    far: list[Given] = []
-    for version, service in SERVICES.items():
-        for port in (1000, 1001):
-            there, back = {"sport": port, "dport": 80}, {"sport": 8080, "dport": port}
-            opening = (TCP(flags="S", **there), UDP(**there))
-            answer = (TCP(flags="SA", **back), UDP(**back))
-            questions += (_talk(version, GUARDED, service, layer, 0) for layer in opening)
-            near += (_talk(version, OTHER, GUARDED, layer, 0) for layer in answer)
-            far += (_talk(version, FAR, GUARDED, layer, 0) for layer in answer)
-    return [
-        ("link", GUARDED, questions),
-        ("link", OTHER, near),
-        ("datagrams", 0, _wrapped(far), 0),
-    ]
-
-
 SUPERS, BODIES = _supers(), _bodies()
-QUESTIONS, NEAR_ANSWERS, FAR_ANSWERS = _questions(), _answers(OTHER), _answers(FAR)
-FAR_FRAMES, SETTLING = _wrapped(FAR_ANSWERS), _settling()
 GROUP_QUERY = bytes.fromhex(
     "01005e000001020000000009080046c00020000040000102000000000a090009e000000194040000"
     "1164ee9b00000000"
@@ -269,7 +172,7 @@ def _far_burst(draw: st.DrawFn) -> list[bytes]:
         port = draw(st.sampled_from([1000, 1000, 1000, 1001]))
         flags = draw(st.sampled_from(["A", "A", "A", "PA", "FA"]))
         layer = TCP(sport=8080, dport=port, flags=flags, seq=sequence, ack=9)
-        frame = _talk(version, FAR, GUARDED, layer, 700).frame
+        frame = talk(version, FAR, GUARDED, layer, 700).frame
         burst.append(Octets(vxlan.build(VNI) + frame))
         sequence += 700
     return burst
@@ -356,7 +259,7 @@ class Scenario:
         stage.remotes.append(stranger)
         known = stage.remote("127.0.0.2", FAR)
         self._remotes = [known, stage.remote("127.0.0.3", learning=True), stranger]
-        stage.datapath.program([SetServices(VNI, tuple(map(_service, SERVICES)))])
+        stage.datapath.program([SetServices(VNI, tuple(map(service, SERVICES)))])
         try:
             for step in steps:
                 await self._step(step)
@@ -434,19 +337,6 @@ class Scenario:
                 for row in rows
             },
         }
-
-
-def _service(version: int) -> Service:
-    """One of a member here and one on another host."""
-
-    def ip(number: int) -> bytes:
-        return parse_ip(f"10.9.0.{number}" if version == 4 else f"fd09::{number:x}")
-
-    number = SERVICES[version]
-    members = tuple(Member(mac(one), ip(one)) for one in (OTHER, FAR))
-    slots = array("H", table([member.mac for member in members])).tobytes()
-    ports = (ServicePort(6, 80, 8080), ServicePort(17, 80, 8080))
-    return Service(VNI, mac(number), ip(number), ports, members, slots)
 
 
 def _frames_of(vnet: bytes, frame: bytes) -> list[bytes]:

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use crate::flows::{self, Flow, Party, Terms, silence};
+use crate::flow::{Flow, Party};
+use crate::flows::{self, Terms, silence};
 use crate::workers::Clock;
 
 const ROW: usize = 86;
