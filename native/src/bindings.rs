@@ -383,20 +383,27 @@ impl Engine {
             .collect())
     }
 
-    /// Which MACs of a network are services', and which answer for them here.
+    /// Which MACs of a network are services', which answer for them here, which speak for clients
+    /// outside, and whose packets matter even where no flow is known.
     fn set_services(
         &self,
         vni: u32,
         services: Vec<Bound<PyBytes>>,
         servers: Vec<Bound<PyBytes>>,
+        relays: Vec<Bound<PyBytes>>,
+        suspects: Vec<Bound<PyBytes>>,
     ) -> PyResult<()> {
         let services = services.iter().map(octets).collect::<PyResult<_>>()?;
         let servers = servers.iter().map(octets).collect::<PyResult<_>>()?;
+        let relays = relays.iter().map(octets).collect::<PyResult<_>>()?;
+        let suspects = suspects.iter().map(octets).collect::<PyResult<_>>()?;
         self.change(|model| {
             let Some(before) = model.segments.get(&vni) else { return };
             let mut segment = Segment::clone(before);
             segment.services = services;
             segment.servers = servers;
+            segment.relays = relays;
+            segment.suspects = suspects;
             model.segments.insert(vni, Arc::new(segment));
         })
     }

@@ -84,7 +84,7 @@ impl<'a> View<'a> {
             return (refusal, None);
         }
         if segment.is_server(source) {
-            match self.flows.back(port.vni, frame, packet, self.now) {
+            match self.served(segment, source, frame, packet) {
                 Found::Nothing => {}
                 Found::Held => return (Outward::Punt, None),
                 Found::Carried(carried) => return self.carry(port.vni, carried),
@@ -104,6 +104,23 @@ impl<'a> View<'a> {
             None => Outward::Drop(Reason::UnknownUnicast),
         };
         (decision, None)
+    }
+
+    // What a station sends that answers for services, or speaks for clients outside.
+    fn served(
+        self,
+        segment: &Segment,
+        source: Mac,
+        frame: &[u8],
+        packet: Option<&Packet>,
+    ) -> Found {
+        if segment.relays.contains(&source) {
+            return self.flows.there(segment.vni, frame, packet, self.now);
+        }
+        match self.flows.back(segment.vni, frame, packet, self.now) {
+            Found::Nothing if segment.suspects.contains(&source) => Found::Held,
+            found => found,
+        }
     }
 
     fn way(self, target: Target) -> Option<Outward<'a>> {
@@ -176,12 +193,17 @@ impl<'a> View<'a> {
 
     /// Where a frame goes that belongs to a flow of a service, and how it is to be changed before;
     /// `None` where it belongs to none, or where its client is not here.
-    pub fn homeward(self, vni: u32, frame: &[u8]) -> Option<(Inward<'a>, Option<Carried>)> {
+    pub fn homeward(
+        self,
+        segment: &Segment,
+        frame: &[u8],
+    ) -> Option<(Inward<'a>, Option<Carried>)> {
+        let (_, source, _) = packet::addresses(frame)?;
         let packet = Packet::locate(frame).unwrap_or(None);
-        match self.flows.back(vni, frame, packet.as_ref(), self.now) {
+        match self.served(segment, source, frame, packet.as_ref()) {
             Found::Nothing => None,
             Found::Held => Some((Inward::Punt, None)),
-            Found::Carried(carried) => match self.carry(vni, carried) {
+            Found::Carried(carried) => match self.carry(segment.vni, carried) {
                 (Outward::Deliver(port), carried) => Some((Inward::Deliver(port), carried)),
                 _ => Some((Inward::Punt, None)),
             },

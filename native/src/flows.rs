@@ -212,14 +212,16 @@ impl Flows {
         })
     }
 
-    /// What a client's frame to a service's MAC is, and its packet, where it has one that can be
-    /// read. Takes no lock.
+    /// What a client's frame to a service's MAC is, or one of who speaks for clients; `packet` is the
+    /// frame's, where it has one that can be read. Takes no lock.
     pub fn there(&self, vni: u32, frame: &[u8], packet: Option<&Packet>, now: u16) -> Found {
         let Some(packet) = packet.filter(|packet| !packet.is_fragment && packet.has_ports()) else {
             return Found::Held;
         };
         match self.find(&Key::of(vni, frame, packet), Way::There) {
-            Some((number, flow, terms)) if frame[..6] == flow.service.mac => {
+            Some((number, flow, terms))
+                if frame[..6] == flow.service.mac && frame[6..12] == flow.client.mac =>
+            {
                 self.judge(number, &flow, terms, Way::There, frame, packet, now)
             }
             _ => Found::Held, // it may be a new one

@@ -107,8 +107,9 @@ impl Ingress {
         if mss::may_be_syn(&octets[frame.clone()]) {
             route.clamp(&mut octets[frame.clone()]);
         }
-        let vni = route.segment.vni;
-        let served = route.is_server.then(|| context.view.homeward(vni, &octets[frame.clone()]));
+        let segment = route.segment;
+        let served =
+            route.is_server.then(|| context.view.homeward(segment, &octets[frame.clone()]));
         let (decision, carried) = served.flatten().unwrap_or((route.decision, None));
         match decision {
             Inward::Deliver(port) => {

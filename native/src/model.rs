@@ -178,6 +178,11 @@ pub struct Segment {
     pub services: HashSet<Mac>,
     /// MACs of stations that answer for services here: what they send may belong to a flow.
     pub servers: HashSet<Mac>,
+    /// Those that speak for clients outside: what they send goes to a flow's member, or the switch
+    /// notes whose it is.
+    pub relays: HashSet<Mac>,
+    /// Those whose packets matter to the switch even where no flow is known.
+    pub suspects: HashSet<Mac>,
 }
 
 impl Segment {
@@ -190,12 +195,15 @@ impl Segment {
             counters: Arc::default(),
             services: HashSet::new(),
             servers: HashSet::new(),
+            relays: HashSet::new(),
+            suspects: HashSet::new(),
         }
     }
 
-    /// Whether a station answers for services here.
+    /// Whether what a station sends may belong to a flow.
     pub fn is_server(&self, mac: Mac) -> bool {
-        !self.servers.is_empty() && self.servers.contains(&mac)
+        let is_any = |set: &HashSet<Mac>| !set.is_empty() && set.contains(&mac);
+        is_any(&self.servers) || is_any(&self.relays) || is_any(&self.suspects)
     }
 
     /// Octets of the longest IP packet that goes to a VTEP, for one at this place in its frame.

@@ -12,9 +12,16 @@ from scapy.packet import Packet
 from tests.datapath.conftest import StageMaker
 from tests.datapath.stage import VNI, RemoteVtep, Stage, mac
 from tests.helpers.frames import is_sound, pseudo_sum
-from vxnet.datapath.base import Member, Segment, Service, ServicePort, SetServices
+from vxnet.datapath.base import (
+    Member,
+    Segment,
+    Service,
+    ServicePort,
+    SetRelays,
+    SetServices,
+)
 from vxnet.switch import flows
-from vxnet.switch.actions import PortId
+from vxnet.switch.actions import DropReason, PortId
 from vxnet.switch.maglev import table
 from vxnet.wire import virtio, vxlan
 from vxnet.wire.addr import Mac, Vni, format_ip, format_mac, parse_ip
@@ -319,3 +326,38 @@ async def test_flows_of_one_network_are_not_another_ones(make_stage: StageMaker)
     stranger.send(shop.asked(TCP(flags="PA"), b"x"))
     counters = await stage.counted(lambda stats: stats.ports[PortId(7)], 1)
     assert counters.sent == before
+
+
+async def test_a_way_to_a_relayed_client_is_carried_too(stage: Stage, at: int) -> None:
+    """The relay is where `at` says, the member here."""
+    shop = Shop(stage, 4, at)
+    shop.serve()
+    relay, gateway = mac(at), mac(0xFE)
+    member = frozenset({(mac(CLIENT), 6, 8080)})
+    stage.datapath.program([SetRelays(VNI, frozenset({relay}), member, gateway, ())])
+
+    def of_client(flags: str, payload: bytes) -> bytes:
+        layer = TCP(sport=5000, dport=8080, flags=flags, seq=1, ack=2) / payload
+        ends = Ether(src=format_mac(relay), dst=format_mac(mac(CLIENT)))
+        return bytes(ends / IP(src="198.51.100.9", dst="10.9.0.1", flags="DF") / layer)
+
+    def of_member(flags: str, payload: bytes, to: bytes = gateway) -> bytes:
+        layer = TCP(sport=8080, dport=5000, flags=flags, seq=1, ack=2) / payload
+        ends = Ether(src=format_mac(mac(CLIENT)), dst=format_mac(to))
+        return bytes(ends / IP(src="10.9.0.1", dst="198.51.100.9", flags="DF") / layer)
+
+    async def exchange(flags: str, answer: str, payload: bytes = b"") -> None:
+        shop.reply(of_client(flags, payload))
+        assert await shop.returned() == [of_client(flags, payload)]
+        shop.client.send(of_member(answer, payload))
+        assert await shop.arrived() == [of_member(answer, payload, relay)]
+
+    await exchange("S", "SA")
+    before = shop.decided
+    for _ in range(3):
+        await exchange("PA", "PA", b"hello")
+    await exchange("FA", "FA")
+    assert shop.decided == before
+    # What has no way is not for the gateway, which knows of no such connection.
+    shop.client.send(of_member("PA", b"lost").replace(bytes((198, 51, 100, 9)), bytes(4)))
+    await stage.until(lambda: DropReason.UNKNOWN_UNICAST in stage.stats.ports[PortId(CLIENT)].drops)

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterable, Sequence
 from struct import Struct
+from typing import TYPE_CHECKING
 
 from vxnet._native import Engine, reasons
 from vxnet.datapath.advice import Adviser
@@ -47,6 +48,9 @@ from vxnet.switch.places import Source
 from vxnet.underlay.udp import explain, source_ports
 from vxnet.wire import ethernet
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
+
+if TYPE_CHECKING:
+    from vxnet.switch.model import ServiceStations
 
 __all__ = ["NativeDatapath"]
 
@@ -87,7 +91,7 @@ class NativeDatapath:
         self._vteps: dict[Vtep, int] = {}  # the engine's numbers for them
         self._paths: dict[Vtep, int] = {}  # how long a frame to each may be, where that is known
         self._blocked: set[PortId] = set()
-        self._services: dict[Vni, tuple[frozenset[bytes], frozenset[bytes]]] = {}
+        self._services: dict[Vni, ServiceStations] = {}
         self._listeners: list[Listener] = []
         self._engine: Engine | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -431,10 +435,10 @@ class NativeDatapath:
         for those of flows that are settled.
         """
         self._carrier.follow()
-        for vni, services, servers in self._switch.services():
-            if self._services.get(vni) != (services, servers):
-                self._services[vni] = (services, servers)
-                engine.set_services(vni, list(services), list(servers))
+        for stations in self._switch.services():
+            if self._services.get(stations.vni) != stations:
+                self._services[stations.vni] = stations
+                engine.set_services(stations.vni, *map(list, stations[1:]))
         for port_id, frame in self._switch.resets():
             engine.give(port_id, frame)
 

@@ -19,6 +19,7 @@ from vxnet.switch.model import (
     Port,
     RemoveEntry,
     Segment,
+    ServiceStations,
     SetEntry,
     SetPeers,
     SetRelays,
@@ -227,17 +228,15 @@ class Switch:
             domain.expire(now)
         self.flows.expire(now)
 
-    def services(self) -> Iterator[tuple[Vni, frozenset[bytes], frozenset[bytes]]]:
-        """Of each network the MACs of services, and of the stations whose frames may be theirs.
-
-        Those are the members that flows here go to, and what relays for clients outside.
-        """
+    def services(self) -> Iterator[ServiceStations]:
+        """Of each network the stations that services and clients outside are behind."""
         for vni, domain in self._domains.items():
             relayed = domain.balancer.relayed
             macs = frozenset(domain.balancer.by_mac)
             if relayed.gateway is not None:
                 macs |= {relayed.gateway}
-            yield vni, macs, self.flows.members(vni) | relayed.asking
+            servers = self.flows.members(vni)
+            yield ServiceStations(vni, macs, servers, relayed.relays, relayed.suspects)
 
     def resets(self) -> list[tuple[PortId, bytes]]:
         """Frames of our own that ports are to get, since the last call."""

@@ -1,6 +1,7 @@
 """What the switch is told and tells: networks, ports, peers, stations, and rows for people."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from vxnet.switch.actions import PortId
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
@@ -15,6 +16,7 @@ __all__ = [
     "Segment",
     "Service",
     "ServicePort",
+    "ServiceStations",
     "SetEntry",
     "SetPeers",
     "SetRelays",
@@ -150,6 +152,21 @@ class SetRelays:
     ports: frozenset[tuple[Mac, int, int]] = frozenset()
     gateway: Mac | None = None
     gateway_ips: tuple[Ip, ...] = ()
+
+
+class ServiceStations(NamedTuple):
+    """Of one network, by their MACs, the stations whose frames a datapath may not just forward.
+
+    Those sent to `services` belong to a flow or begin one. Those of `servers` may belong to a flow.
+    Those of `relays`, which speak for clients outside, begin one or belong to it; and those of
+    `suspects` matter to the switch even where no flow is known.
+    """
+
+    vni: Vni
+    services: frozenset[bytes]
+    servers: frozenset[bytes]
+    relays: frozenset[bytes]
+    suspects: frozenset[bytes]
 
 
 Change = SetEntry | RemoveEntry | SetPeers | SetServices | SetRelays

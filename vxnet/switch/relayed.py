@@ -56,9 +56,9 @@ class Relayed:
         self.watched = self.relays | {mac for mac, _, _ in change.ports}
 
     @property
-    def asking(self) -> frozenset[bytes]:
-        """Those of the watched whose packets matter even where no flow is known yet."""
-        return self.relays if self._is_settled else self.watched
+    def suspects(self) -> frozenset[bytes]:
+        """Members whose packets matter even where no flow is known yet: after a start."""
+        return frozenset() if self._is_settled else self.watched - self.relays
 
     def expire(self, now: float) -> None:
         """Time went by."""
@@ -89,6 +89,8 @@ class Relayed:
         key = FlowKey(self._vni, packet.protocol, client, ports[0], address, ports[1])
         flow = self._flows.there(key, now)
         is_new = flags & (TcpFlag.SYN | TcpFlag.ACK) == TcpFlag.SYN
+        if flow is not None and (is_new or flow.back.destination_mac != source):
+            self._flows.catch_up((flow,))
         if flow is not None and not self._holds(flow, source, is_new=is_new):
             self._flows.remove(flow)
             flow = None
