@@ -116,3 +116,15 @@ def test_dockers_calls_are_timed_by_their_kind() -> None:
         assert counts[kind] == 4
     assert counts["EndpointOperInfo"] == 8
     assert abandoned() == []
+
+
+def test_each_way_to_publish_a_port_carries_data_and_leaves_nothing_behind() -> None:
+    done = bench("benchmarks.published", "--rounds", 1, "--seconds", 1)
+    assert done.returncode == 0, done.stderr
+    medians = {words[0]: words[1:] for words in map(str.split, done.stdout.splitlines()[-3:])}
+    assert set(medians) == {"routed", "nftables", "relay"}
+    for megabits, _, connections, failed in medians.values():
+        assert float(megabits) > 0
+        assert float(connections) > 0
+        assert float(failed) == 0
+    assert not list(Path("/run/netns").glob("vxpub*"))
