@@ -32,6 +32,8 @@ MUST = 0.9
 MOST_UNEVEN = 0.05
 """How far the member with most or fewest connections may be from the mean."""
 MEMBERS = 10
+RATE = 10_000.0
+"""Connections that are begun a second, to see how they are spread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,13 @@ class Scene:
         answer = json.loads(run(tool(end, "connect.py", *words), timeout_s=seconds + 30))
         done: float = answer["done"] / answer["seconds"]
         return done
+
+    def begin(self, rate: float, seconds: int) -> tuple[float, float]:
+        """How many connections over all members were begun a second, and the share answered."""
+        end = End(self.client.sandbox.path, "")
+        words = (self.ten, CONNECT_PORT, "--rate", rate, "--seconds", seconds)
+        said = json.loads(run(tool(end, "begin.py", *words), timeout_s=seconds + 30))
+        return said["begun"] / seconds, said["answered"] / said["begun"]
 
     def unevenness(self) -> float:
         """Of the flows that the client's host knows, how far a member's are from the mean."""
@@ -122,11 +131,10 @@ def survey(
         shares[title] = median(vip / direct for direct, vip in pairs)
         direct, vip = (median(values) for values in zip(*pairs, strict=True))
         say(f"{title:28} {direct:9.2f} {vip:9.2f}  {shares[title]:.2f}")
-    rate = stage.connections(stage.ten, max(seconds, 3))
+    rate, answered = stage.begin(RATE, 4)
     uneven = stage.unevenness()
-    say(
-        f"{f'over {MEMBERS} members, /s':28} {'':9} {rate:9.2f}  at most {uneven:.1%} from the mean"
-    )
+    say(f"{f'begun over {MEMBERS} members, /s':28} {'':9} {rate:9.2f}  {answered:.2%} answered")
+    say(f"{'the farthest from the mean':28} {'':9} {'':9}  {uneven:.1%}")
     return next(iter(shares.values())), uneven
 
 

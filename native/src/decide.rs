@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::counters::Reason;
 use crate::flows::{Carried, Flows, Found};
 use crate::model::{Model, Peer, Port, Segment, Vtep};
+use crate::mss;
 use crate::packet::{self, Mac, Packet, ethertype, protocol};
 use crate::table::{Entry, Table, Target};
 
@@ -89,6 +90,12 @@ impl<'a> View<'a> {
                 Found::Held => return (Outward::Punt, None),
                 Found::Carried(carried) => return self.carry(port.vni, carried),
             }
+        }
+        if segment.is_server(destination)
+            && mss::may_be_syn(frame)
+            && self.flows.is_confused(port.vni, frame, packet)
+        {
+            return (Outward::Punt, None);
         }
         let decision = match self.table.get(port.vni, destination).map(|entry| entry.target) {
             Some(Target::Port(id)) if id == port.id => Outward::Drop(Reason::SamePort),

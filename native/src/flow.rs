@@ -155,6 +155,14 @@ impl Key {
         &self.0
     }
 
+    /// What an answer to a whole packet that has ports says.
+    pub fn of_answer(vni: u32, frame: &[u8], packet: &Packet) -> Self {
+        let Self([a, b, c, d, kind]) = Self::of(vni, frame, packet);
+        let (source_port, destination_port) = (kind >> 24 & 0xffff, kind >> 8 & 0xffff);
+        let rest = kind & !(0xffff_ffff << 8);
+        Self([c, d, a, b, rest | destination_port << 24 | source_port << 8])
+    }
+
     /// Of a whole packet that has ports.
     pub fn of(vni: u32, frame: &[u8], packet: &Packet) -> Self {
         let addresses = packet.addresses(frame);

@@ -248,6 +248,15 @@ impl Flows {
         }
     }
 
+    /// Whether the answers to a packet, which goes to a member by its own address, would be taken
+    /// for those of a flow. Takes no lock.
+    pub fn is_confused(&self, vni: u32, frame: &[u8], packet: Option<&Packet>) -> bool {
+        let packet = packet.filter(|packet| !packet.is_fragment && packet.has_ports());
+        packet.is_some_and(|packet| {
+            self.find(&Key::of_answer(vni, frame, packet), Way::Back).is_some()
+        })
+    }
+
     #[allow(clippy::too_many_arguments)] // what was found out so far
     fn judge(
         &self,
@@ -484,6 +493,21 @@ mod tests {
         assert_eq!(back(&flows, &other, 0), Found::Nothing);
         let tagged = [&asked[..12], &[0x81, 0, 0, 5], &asked[12..]].concat();
         assert_eq!(there(&flows, &tagged, 0), Found::Held);
+    }
+
+    #[test]
+    fn what_is_answered_as_a_flow_is_known() {
+        for is_v6 in [false, true] {
+            let flows = Flows::default();
+            let flow = flow(is_v6, true);
+            flows.set(0, &flow, CARRIED, 0);
+            let (mut asked, _) = packets(&flow, true, tcp_flag::SYN);
+            let packet = Packet::locate(&asked).unwrap().unwrap();
+            assert!(!flows.is_confused(VNI, &asked, Some(&packet)));
+            rewrite::apply(&flow.edit(Way::There), &mut asked, &packet, false);
+            assert!(flows.is_confused(VNI, &asked, Some(&packet)));
+            assert!(!flows.is_confused(8, &asked, Some(&packet)));
+        }
     }
 
     #[test]

@@ -261,6 +261,22 @@ async def test_a_connection_is_carried_to_its_end_and_its_port_may_then_be_taken
     assert stage.datapath.name == "pure" or shop.decided == before + 2
 
 
+async def test_a_connection_beside_one_of_the_service_that_is_over_is_its_own(
+    stage: Stage, version: int, at: int
+) -> None:
+    shop = Shop(stage, version, at)
+    await shop.settle()
+    straight = shop.as_member_sees(TCP(flags="S", seq=7))
+    answer = shop.answer(TCP(flags="SA", ack=8))
+    shop.client.send(shop.asked(TCP(flags="RA", seq=5, ack=9)))
+    await shop.arrived()
+    shop.client.send(straight)
+    assert await shop.arrived() == [straight]
+    shop.reply(answer)
+    assert await shop.returned() == [answer]
+    assert shop.flows == 0
+
+
 async def test_a_member_that_dies_resets_its_clients_with_what_they_last_acknowledged(
     stage: Stage, at: int
 ) -> None:

@@ -183,6 +183,27 @@ def test_hardly_any_slot_changes_but_those_of_the_member_that_goes() -> None:
         assert moved <= len(before) * 0.02
 
 
+def test_a_connection_to_a_member_itself_is_not_taken_for_one_of_the_service_that_is_over() -> None:
+    shop = Shop(1)
+    answer = TCP(sport=8080, dport=1000, flags="SA")
+    straight = bytes(
+        ether(A, shop.members[0].mac)
+        / IP(src="10.9.0.1", dst="10.9.0.200")
+        / TCP(sport=1000, dport=8080, flags="S")
+    )
+
+    def begin() -> Action:
+        assert shop.switch.from_link(P1, bytearray(straight), shop.now) == Send(PEER)
+        return shop.back(0, answer)
+
+    assert begin() == Deliver(P1)
+    shop.there(None, 1000)
+    assert isinstance(shop.back(0, answer), Rewrite)
+    assert isinstance(begin(), Rewrite)  # the service's goes on
+    shop.there(None, 1000, "FA", ack=1)
+    assert begin() == Deliver(P1)
+
+
 def test_a_connection_to_a_dead_member_is_reset_at_once_and_whenever_it_speaks() -> None:
     shop = Shop()
     shop.there(None, 1000)

@@ -172,6 +172,29 @@ class Balancer:
             self._flows.touch(flow, now, flags, is_answer=True)
         return flow.back, flow.back.destination_mac, has_ports
 
+    def make_way(self, frame: Buffer, now: float) -> None:
+        """Forget a flow that is over, if a frame to a member begins a connection beside it.
+
+        Seen from the member both are one client at one port, and what it answers would be the
+        service's.
+        """
+        try:
+            packet = ip.locate(frame)
+            if packet is None or packet.protocol != _TCP or packet.is_fragment:
+                return
+            segment = transport.tcp(frame, packet)
+        except WireError:
+            return  # its receivers discard it
+        if segment.flags & (_SYN | _ACK) != _SYN:
+            return
+        client, member = ip.addresses(frame, packet)
+        ports = segment.destination_port, segment.source_port
+        flow = self._flows.back(FlowKey(self._vni, _TCP, member, ports[0], client, ports[1]), now)
+        if flow is not None:
+            self._flows.catch_up((flow,))
+            if flow.state >= FlowState.CLOSING:
+                self._flows.remove(flow)
+
     # A client's packets
 
     def _packet(

@@ -28,7 +28,7 @@ from vxnet.switch.model import (
 from vxnet.switch.neighbours import MAY_BE_ND
 from vxnet.switch.places import LocalPort, RemotePeer, Station
 from vxnet.switch.segment import Domain
-from vxnet.wire import ethernet
+from vxnet.wire import ethernet, mss
 from vxnet.wire.addr import Ip, Mac, Vni
 from vxnet.wire.ethernet import VLAN_ETHERTYPES, Buffer, Ethertype
 
@@ -102,6 +102,8 @@ class Switch:
                 target = stations.get(client)
                 if target is not None:
                     return Rewrite(change, target.action, has_ports)
+        if destination in balancer.members and mss.may_be_syn(frame):
+            balancer.make_way(frame, now)
         target = stations.get(destination)
         if target is None:
             action = balancer.outward(local, destination, frame, now)
