@@ -25,12 +25,25 @@ const FLAGS: usize = 13;
 const ACKNOWLEDGEMENT: usize = 8;
 /// What ends a connection.
 const LAST: u8 = tcp_flag::FIN | tcp_flag::RST;
+/// What takes a connection that was asked for.
+const TAKEN: u8 = tcp_flag::SYN | tcp_flag::ACK;
+
+/// Which packets of a flow the switch wants to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// All.
+    All,
+    /// All until its member answers; the answer that takes it is not one of them.
+    UntilAnswered,
+    /// None but those that may begin another one.
+    Few,
+}
 
 /// How a flow's packets are dealt with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
-    /// The switch wants to see all of them.
-    pub is_held: bool,
+    /// By whom.
+    pub shown: Shown,
     /// For so long it may be silent, in seconds; after that the switch is asked.
     pub idle_s: u16,
     /// The same when its end was seen.
@@ -44,6 +57,8 @@ pub struct Seen {
     pub at: u16,
     /// What its client last said it has.
     pub acknowledged: Option<u32>,
+    /// Whether an answer was.
+    pub is_answered: bool,
     /// Whether its end was.
     pub is_closing: bool,
     /// What was carried.
@@ -56,6 +71,7 @@ const CLOSING_SHIFT: u32 = 16;
 const HELD: u64 = 1 << 32;
 const USED: u64 = 1 << 33;
 const CLOSING: u64 = 1 << 34;
+const FRESH: u64 = 1 << 35; // nobody has answered yet
 const ACKNOWLEDGED: u64 = 1 << 32;
 
 // In two lines of the cache: what is looked at, and what every packet changes.
@@ -142,11 +158,15 @@ impl Flows {
         let Some(chunk) = self.chunks.get(number as usize / CHUNK) else { return false };
         let chunk = chunk.get_or_init(|| (0..CHUNK).map(|_| Record::default()).collect());
         let record = &chunk[number as usize % CHUNK];
-        let held = if terms.is_held { HELD } else { 0 };
+        let held = match terms.shown {
+            Shown::All => HELD,
+            Shown::UntilAnswered => FRESH,
+            Shown::Few => 0,
+        };
         let times = u64::from(terms.closing_s) << CLOSING_SHIFT | u64::from(terms.idle_s);
         record.seen.store(now.into(), Ordering::Relaxed);
-        // One that is held may be another one under the same name.
-        if record.is_used() && !terms.is_held && record.flow() == *flow {
+        // One that begins, or is over, may be another one under the same name.
+        if record.is_used() && terms.shown == Shown::Few && record.flow() == *flow {
             let closing = record.terms.load(Ordering::Relaxed) & CLOSING;
             record.terms.store(USED | closing | times, Ordering::Relaxed);
             return true;
@@ -196,6 +216,7 @@ impl Flows {
         Some(Seen {
             at: record.seen.load(Ordering::Relaxed) as u16,
             acknowledged: (acknowledged & ACKNOWLEDGED != 0).then_some(acknowledged as u32),
+            is_answered: record.terms.load(Ordering::Relaxed) & (HELD | FRESH) == 0,
             is_closing: record.terms.load(Ordering::Relaxed) & CLOSING != 0,
             frames: record.frames.get(),
             octets: record.octets.get(),
@@ -272,7 +293,8 @@ impl Flows {
         let is_plain = packet.network == packet::ETHERNET && !packet.is_extended;
         let idle_s = if terms & CLOSING != 0 { terms >> CLOSING_SHIFT } else { terms } as u16;
         let silence_s = silence(record.seen.load(Ordering::Relaxed) as u16, now);
-        if terms & HELD != 0 || !is_plain || silence_s > idle_s {
+        let is_early = terms & FRESH != 0 && way == Way::There;
+        if terms & HELD != 0 || is_early || !is_plain || silence_s > idle_s {
             return Found::Held;
         }
         if packet.protocol == protocol::TCP {
@@ -280,7 +302,12 @@ impl Flows {
                 return Found::Held;
             }
             let flags = frame[packet.transport + FLAGS];
-            if flags & tcp_flag::SYN != 0 {
+            let is_taken = flags & (TAKEN | LAST) == TAKEN;
+            if terms & FRESH != 0 {
+                if !is_taken {
+                    return Found::Held; // a refusal, or the middle of what nobody knows
+                }
+            } else if flags & tcp_flag::SYN != 0 && !(way == Way::Back && is_taken) {
                 return Found::Held; // another connection may begin
             }
             if flags & LAST != 0 && terms & CLOSING == 0 {
@@ -291,6 +318,9 @@ impl Flows {
                 let value = ACKNOWLEDGED | u64::from(acknowledged.unwrap_or_default());
                 record.acknowledged.store(value, Ordering::Relaxed);
             }
+        }
+        if terms & FRESH != 0 {
+            record.terms.fetch_and(!FRESH, Ordering::Relaxed);
         }
         Found::Carried(Carried { number, edit: flow.edit(way) })
     }
@@ -339,8 +369,9 @@ mod tests {
     use std::sync::atomic::AtomicBool;
 
     const VNI: u32 = 7;
-    const CARRIED: Terms = Terms { is_held: false, idle_s: 300, closing_s: 100 };
-    const ON_HOLD: Terms = Terms { is_held: true, ..CARRIED };
+    const CARRIED: Terms = Terms { shown: Shown::Few, idle_s: 300, closing_s: 100 };
+    const FIRST: Terms = Terms { shown: Shown::UntilAnswered, ..CARRIED };
+    const ON_HOLD: Terms = Terms { shown: Shown::All, ..CARRIED };
 
     fn address(is_v6: bool, last: u8) -> Address {
         let mut address = [last; 16];
@@ -481,9 +512,8 @@ mod tests {
         let flows = Flows::default();
         let flow = flow(false, true);
         flows.set(0, &flow, CARRIED, 0);
-        let (asked, answer) = packets(&flow, true, tcp_flag::SYN | tcp_flag::ACK);
+        let (asked, _) = packets(&flow, true, tcp_flag::SYN);
         assert_eq!(there(&flows, &asked, 0), Found::Held);
-        assert_eq!(back(&flows, &answer, 0), Found::Held);
         let (asked, answer) = packets(&flow, true, tcp_flag::ACK | tcp_flag::PSH);
         let parts = |frame: &[u8]| [&frame[..20], &[0x20, 0], &frame[22..]].concat();
         assert_eq!(there(&flows, &parts(&asked), 0), Found::Held);
@@ -507,6 +537,30 @@ mod tests {
             rewrite::apply(&flow.edit(Way::There), &mut asked, &packet, false);
             assert!(flows.is_confused(VNI, &asked, Some(&packet)));
             assert!(!flows.is_confused(8, &asked, Some(&packet)));
+        }
+    }
+
+    #[test]
+    fn a_flow_is_carried_from_the_answer_that_takes_it_on() {
+        for is_tcp in [true, false] {
+            let flows = Flows::default();
+            let flow = flow(false, is_tcp);
+            flows.set(0, &flow, FIRST, 0);
+            for flags in [tcp_flag::RST | tcp_flag::ACK, tcp_flag::ACK] {
+                let (asked, answer) = packets(&flow, is_tcp, flags);
+                assert_eq!(there(&flows, &asked, 0), Found::Held);
+                assert!(!is_tcp || back(&flows, &answer, 0) == Found::Held);
+            }
+            assert!(!is_tcp || !flows.seen(0).unwrap().is_answered);
+            let (asked, taken) = packets(&flow, is_tcp, TAKEN);
+            assert!(matches!(back(&flows, &taken, 0), Found::Carried(_)));
+            assert!(matches!(back(&flows, &taken, 0), Found::Carried(_)), "once more");
+            assert!(flows.seen(0).unwrap().is_answered);
+            assert!(!is_tcp || there(&flows, &asked, 0) == Found::Held);
+            let (asked, _) = packets(&flow, is_tcp, tcp_flag::ACK);
+            assert!(matches!(there(&flows, &asked, 0), Found::Carried(_)));
+            flows.set(0, &flow, FIRST, 0);
+            assert!(!flows.seen(0).unwrap().is_answered, "another one under the same name");
         }
     }
 

@@ -16,7 +16,7 @@ __all__ = ["Carrier"]
 # Number, VNI, protocol, flags, seconds it may be silent while it is open and when it is closing;
 # the MACs of client, service and member, their ports and their addresses.
 _ROW = Struct("=IIBBHH6s6s6sHHH16s16s16s")
-_GONE, _HELD, _IPV6, _OWN = 1, 2, 4, 8
+_GONE, _HELD, _IPV6, _OWN, _FRESH = 1, 2, 4, 8, 16
 _NOTHING = bytes(_ROW.size - 10)
 _GONE_ROW = Struct(f"=IIBB{len(_NOTHING)}s")
 
@@ -54,14 +54,19 @@ class Carrier:
             return [None] * len(numbers)
         now = time.monotonic()
         return [
-            None if row is None else Seen(now - row[0], row[1], row[2])
+            None if row is None else Seen(now - row[0], row[1], row[2], row[3])
             for row in self._engine.seen(numbers)
         ]
 
 
 def _row(flow: Flow) -> bytes:
     key, there, back = flow.key, flow.there, flow.back
-    flags = 0 if flow.is_settled else _HELD
+    if flow.is_settled:
+        flags = 0
+    elif flow.state is FlowState.YOUNG and not flow.is_tried:
+        flags = _FRESH  # the answer that takes it needs no decision
+    else:
+        flags = _HELD
     if len(key.source) > 4:
         flags |= _IPV6
     if there.source_mac == back.source_mac:

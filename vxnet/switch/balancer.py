@@ -163,8 +163,7 @@ class Balancer:
             return None
         if has_ports:
             flags = frame[packet.transport + 13] if packet.protocol == _TCP else 0
-            is_refusal = flags & _RST and flow.state is FlowState.YOUNG
-            if is_refusal and not flow.is_relayed:
+            if flags & _RST and not flow.is_relayed and self._flows.is_young(flow):
                 if self._pass_over(flow, now):
                     return _REFUSED
             elif flow.key in self._trials:
@@ -245,6 +244,7 @@ class Balancer:
                 if segment is None or flags & _RST:
                     return _EMPTY
                 return Reply(answers.refuse(frame, packet, segment))
+            flow.is_tried = key in self._trials
             self._flows.add(flow, now)
         if segment is not None and flags & _ACK:
             flow.acked = segment.acknowledgement

@@ -67,6 +67,7 @@ class Seen(NamedTuple):
 
     at: float
     acked: int | None = None
+    is_answered: bool = False
     is_closing: bool = False
 
 
@@ -77,6 +78,7 @@ class Flow:
         "acked",
         "back",
         "back_key",
+        "is_tried",
         "key",
         "member",
         "number",
@@ -99,6 +101,7 @@ class Flow:
         self.seen = 0.0
         # What the client has, so what a reset must say to be believed; None before it says so.
         self.acked: int | None = None
+        self.is_tried = False  # it was refused before, elsewhere, and its answer is waited for
         self.number = -1  # less than the most there can be, and its own while it is one of them
 
     @property
@@ -170,6 +173,11 @@ class Flows:
         """The flow that a member's packet belongs to."""
         return self._live(self._back.get(key), now)
 
+    def is_young(self, flow: Flow) -> bool:
+        """Whether nobody answered it yet."""
+        self.catch_up((flow,))
+        return flow.state is FlowState.YOUNG
+
     def has_back(self, key: FlowKey) -> bool:
         """Whether a member's packets of this kind belong to a flow already."""
         return key in self._back
@@ -193,9 +201,7 @@ class Flows:
         """A packet of a flow was seen."""
         flow.seen = now
         if flow.state is FlowState.YOUNG and is_answer:
-            flow.state = FlowState.SETTLED
-            del self._young[flow.key]
-            self._old[flow.key] = flow
+            self._settle(flow)
         elif flow.state is not FlowState.YOUNG:
             self._old.move_to_end(flow.key)
         else:
@@ -244,7 +250,9 @@ class Flows:
                 if now - flow.seen > flow.idle_s:
                     self.remove(flow)
                 else:
-                    kept.move_to_end(flow.key)  # patient ones do not hide the others
+                    # Patient ones do not hide the others.
+                    young = flow.state is FlowState.YOUNG
+                    (self._young if young else self._old).move_to_end(flow.key)
 
     def _live(self, flow: Flow | None, now: float) -> Flow | None:
         if flow is not None and now - flow.seen > _SHORTEST_S:
@@ -256,8 +264,12 @@ class Flows:
 
     def _oldest(self) -> Flow:
         """The one to go when there is no room."""
-        if self._young:
-            return next(iter(self._young.values()))
+        while self._young:
+            looked_at = list(islice(self._young.values(), _EVICTION_LOOKS))
+            self.catch_up(looked_at)
+            for flow in looked_at:
+                if flow.state is FlowState.YOUNG:
+                    return flow
         looked_at = list(islice(self._old.values(), _EVICTION_LOOKS))
         self.catch_up(looked_at)
         looked_at.sort(key=lambda flow: flow.seen)
@@ -269,7 +281,7 @@ class Flows:
     # For a datapath that carries settled flows by itself
 
     def watch(self, ask: Callable[[Sequence[int]], Sequence[Seen | None]]) -> None:
-        """Note which flows change from now on, for `changes`; ask what was seen of settled ones.
+        """Note which flows change from now on, for `changes`; ask what was seen of those there are.
 
         `ask` takes numbers of flows, and gives None for those it does not carry.
         """
@@ -283,13 +295,20 @@ class Flows:
 
     def catch_up(self, flows: Sequence[Flow]) -> None:
         """Know of these flows what was seen of them elsewhere."""
-        settled = [flow for flow in flows if flow.is_settled]
-        if self._ask is None or not settled:
+        living = [flow for flow in flows if flow.state is not FlowState.DEAD]
+        if self._ask is None or not living:
             return
-        answers = self._ask([flow.number for flow in settled])
-        for flow, seen in zip(settled, answers, strict=True):
+        answers = self._ask([flow.number for flow in living])
+        for flow, seen in zip(living, answers, strict=True):
             if seen is not None:
+                if seen.is_answered and flow.state is FlowState.YOUNG:
+                    self._settle(flow)
                 flow.learn(seen)
+
+    def _settle(self, flow: Flow) -> None:
+        flow.state = FlowState.SETTLED
+        del self._young[flow.key]
+        self._old[flow.key] = flow
 
     def _note(self, flow: Flow) -> None:
         if self._changed is not None:

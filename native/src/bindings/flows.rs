@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::flow::{Flow, Party};
-use crate::flows::{self, Terms, silence};
+use crate::flows::{self, Shown, Terms, silence};
 use crate::workers::Clock;
 
 const ROW: usize = 86;
@@ -15,8 +15,9 @@ const GONE: u8 = 1;
 const HELD: u8 = 2;
 const IS_V6: u8 = 4;
 const IS_OWN: u8 = 8;
+const IS_FRESH: u8 = 16;
 
-type SeenRow = (u16, Option<u32>, bool, u64, u64);
+type SeenRow = (u16, Option<u32>, bool, bool, u64, u64);
 
 /// The flows whose packets are carried without asking the switch.
 #[pyclass(frozen)]
@@ -66,7 +67,12 @@ impl Flows {
                 service: party(1),
                 member: party(2),
             };
-            let terms = Terms { is_held: flags & HELD != 0, idle_s, closing_s };
+            let shown = match flags & (HELD | IS_FRESH) {
+                0 => Shown::Few,
+                IS_FRESH => Shown::UntilAnswered,
+                _ => Shown::All,
+            };
+            let terms = Terms { shown, idle_s, closing_s };
             if !self.flows.set(number, &flow, terms, now) {
                 return Err(PyValueError::new_err(format!("there is no flow {number}")));
             }
@@ -75,14 +81,15 @@ impl Flows {
     }
 
     /// Of each of these flows: for how many seconds it has been silent, what its client last
-    /// acknowledged, whether its end was seen, and how many frames and octets were carried; None for
+    /// acknowledged, whether an answer and its end were seen, and how many frames and octets were carried; None for
     /// those that are not here.
     fn seen(&self, numbers: Vec<u32>) -> Vec<Option<SeenRow>> {
         let now = self.clock.now();
         let row = |number| {
             let seen = self.flows.seen(number)?;
             let silence_s = silence(seen.at, now);
-            Some((silence_s, seen.acknowledged, seen.is_closing, seen.frames, seen.octets))
+            let ways = (seen.is_answered, seen.is_closing);
+            Some((silence_s, seen.acknowledged, ways.0, ways.1, seen.frames, seen.octets))
         };
         numbers.into_iter().map(row).collect()
     }
