@@ -1,5 +1,6 @@
 """Containers go on over restarts of dockerd, of vxnet and of both."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from tests.helpers.docker import WITH_PORTER, DockerHost, docker_hosts
 from tests.helpers.pulse import Pulse
 from tests.helpers.streams import Place
+from vxnet.api.model import ServiceBody
 from vxnet.demo.cluster import wait_for
 
 pytestmark = [pytest.mark.netns, pytest.mark.timeout(400)]
@@ -107,3 +109,43 @@ def test_traffic_goes_on_over_restarts(hosts: list[DockerHost]) -> None:
     for host in hosts:
         host.remove_containers()
     wait_for(lambda: not any(h.client.endpoints() for h in hosts), 20.0, "nothing is left")
+
+
+def test_a_client_outside_keeps_its_connection_over_a_restart_of_the_members_vxnet(
+    hosts: list[DockerHost],
+) -> None:
+    one, two = hosts
+    one.docker("network", "create", *VXNET, "--subnet", "10.8.0.0/24", "green")
+    two.docker("network", "create", *VXNET, "green")
+    two.container("web", "green", "--label", "vxnet.service=shop")
+    talk = "while read line; do [ $line = later ] && sleep 3; echo $line; done"
+    two.docker("exec", "--detach", "web", "nc", "-ll", "-p", "8080", "-e", "sh", "-c", talk)
+    body = ServiceBody("shop", "green", ports=("80:8080",), publish=("8081:80",))
+    one.client.create_service(body)
+    wait_for(lambda: sees(one) == ["clients"], ANSWERS_WITHIN_S, "the member is told to see them")
+    wait_for(lambda: is_open(one), ANSWERS_WITHIN_S, "the port is open")
+    with one.host.inside(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM)) as made:
+        made.settimeout(60.0)
+        made.connect((one.vtep, 8081))
+        made.sendall(b"hello\n")
+        assert made.recv(100) == b"hello\n"
+        address, port = made.getsockname()
+        # As the kernel writes it there.
+        seen = f"{int.from_bytes(socket.inet_aton(address), 'little'):08X}:{port:04X}"
+        assert seen in two.inside("web", "cat", "/proc/net/tcp", "/proc/net/tcp6").stdout
+        made.sendall(b"later\n")  # so that the member is the first to speak afterwards
+        restart_vxnet(two)
+        assert made.recv(100) == b"later\n"
+    one.client.remove_service("shop")
+    for host in (two, one):
+        host.remove_containers()
+        host.docker("network", "rm", "green")
+
+
+def sees(host: DockerHost) -> list[str]:
+    """Whom a host believes each member to see."""
+    return [member.sees for member in host.client.service("shop").members]
+
+
+def is_open(host: DockerHost) -> bool:
+    return [port.state for port in host.client.service("shop").published] == ["open"]
