@@ -12,7 +12,16 @@ from benchmarks.process import program, run, wait_until
 from vxnet.demo.cluster import VXNET, Cluster, Daemon
 from vxnet.demo.processes import end_all
 
-__all__ = ["DockerOverlay", "DockerVxnet"]
+__all__ = [
+    "IMAGE",
+    "PLUGIN",
+    "BesideEngine",
+    "DockerOverlay",
+    "DockerVxnet",
+    "docker",
+    "engine",
+    "import_image",
+]
 
 OVERHEAD = 50
 BUSYBOX = Path("/bin/busybox")
@@ -54,15 +63,15 @@ class DockerOverlay:
         first, second = bed.hosts
         with ExitStack() as stack:
             for host in bed.hosts:
-                stack.enter_context(_engine(host))
-                _import_image(host)
-            _docker(first, "swarm", "init", "--advertise-addr", first.vtep4)
-            token = _docker(first, "swarm", "join-token", "--quiet", "worker").strip()
+                stack.enter_context(engine(host))
+                import_image(host)
+            docker(first, "swarm", "init", "--advertise-addr", first.vtep4)
+            token = docker(first, "swarm", "join-token", "--quiet", "worker").strip()
             join = ("swarm", "join", "--advertise-addr", second.vtep4, "--token", token)
-            _docker(second, *join, f"{first.vtep4}:2377")
+            docker(second, *join, f"{first.vtep4}:2377")
             words = ("network", "create", "--driver", "overlay", "--attachable")
             mtu = f"com.docker.network.driver.mtu={bed.mtu - OVERHEAD}"
-            _docker(first, *words, "--subnet", "10.42.0.0/24", "--opt", mtu, NETWORK)
+            docker(first, *words, "--subnet", "10.42.0.0/24", "--opt", mtu, NETWORK)
             near, far = (stack.enter_context(_container(host)) for host in bed.hosts)
             yield Pair(near, far)
 
@@ -88,7 +97,7 @@ class DockerVxnet:
         with ExitStack() as stack:
             cluster = Cluster(bed, settings=PLUGIN)
             cluster.daemons[:] = [
-                _BesideEngine(host, stack.enter_context(_engine(host))) for host in bed.hosts
+                BesideEngine(host, stack.enter_context(engine(host))) for host in bed.hosts
             ]
             stack.callback(lambda: end_all([daemon.process for daemon in cluster.daemons]))
             cluster.start()
@@ -96,19 +105,19 @@ class DockerVxnet:
             mtu = f"mtu={bed.mtu - OVERHEAD}"
             words = ("network", "create", "--driver", "vxnet", "--subnet", "10.42.0.0/24")
             for host in bed.hosts:
-                _import_image(host)
-                _docker(host, *words, "--opt", f"network={NETWORK}", "--opt", mtu, NETWORK)
+                import_image(host)
+                docker(host, *words, "--opt", f"network={NETWORK}", "--opt", mtu, NETWORK)
                 cluster.wait_for_network(NETWORK)
             near, far = (stack.enter_context(_container(host)) for host in bed.hosts)
             yield Pair(near, far, tuple(daemon.process.pid for daemon in cluster.daemons))
 
 
-class _BesideEngine(Daemon):
+class BesideEngine(Daemon):
     """A daemon that sees the /run/docker of its host's engine."""
 
-    def __init__(self, host: Host, engine: int) -> None:
+    def __init__(self, host: Host, beside: int) -> None:
         super().__init__(host, host.vtep4)
-        self._view = ["nsenter", f"--target={engine}", "--mount", "--"]
+        self._view = ["nsenter", f"--target={beside}", "--mount", "--"]
 
     def start(self) -> None:
         with self.log.open("ab") as log:
@@ -117,38 +126,38 @@ class _BesideEngine(Daemon):
 
 
 @contextmanager
-def _engine(host: Host) -> Iterator[int]:
+def engine(host: Host) -> Iterator[int]:
     """An engine; yields its process's id."""
     home = host.directory
     (home / "run").mkdir()
     words = ["unshare", "--mount", "--uts", "--propagation", "private"]
     words += ["sh", "-ec", START, "sh", host.label, str(home)]
-    with program(words, home / "dockerd.log", netns=host.path, grace_s=20) as engine:
-        wait_until((home / "sock").exists, "dockerd listening", running=engine)
-        yield engine.pid
+    with program(words, home / "dockerd.log", netns=host.path, grace_s=20) as running:
+        wait_until((home / "sock").exists, "dockerd listening", running=running)
+        yield running.pid
 
 
-def _import_image(host: Host) -> None:
+def import_image(host: Host) -> None:
     image = host.directory / "image.tar"
     with tarfile.open(image, "w") as tar:
         tar.add(BUSYBOX.resolve(), "bin/busybox")
         tar.add(BUSYBOX.resolve(), "bin/sleep")
     # The words name the bed, so that a run that was killed is found in the list of processes.
     words = ["/bin/busybox", "sh", "-c", f"while :; do sleep 60; done # {host.directory}"]
-    _docker(host, "import", "--change", f"CMD {json.dumps(words)}", str(image), IMAGE)
+    docker(host, "import", "--change", f"CMD {json.dumps(words)}", str(image), IMAGE)
 
 
 @contextmanager
 def _container(host: Host) -> Iterator[End]:
     address = f"10.42.0.{100 + host.number}"
     words = ("--name", host.name, "--network", NETWORK, "--ip", address)
-    _docker(host, "run", "--detach", *words, IMAGE)
+    docker(host, "run", "--detach", *words, IMAGE)
     try:
-        pid = _docker(host, "inspect", "--format", "{{.State.Pid}}", host.name).strip()
+        pid = docker(host, "inspect", "--format", "{{.State.Pid}}", host.name).strip()
         yield End(Path(f"/proc/{pid}/ns/net"), address)
     finally:
-        _docker(host, "rm", "--force", host.name)
+        docker(host, "rm", "--force", host.name)
 
 
-def _docker(host: Host, *words: str) -> str:
+def docker(host: Host, *words: str) -> str:
     return run(["docker", "--host", f"unix://{host.directory}/sock", *words], netns=host.path)
