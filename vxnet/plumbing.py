@@ -89,12 +89,14 @@ class Plumbing:
 
     async def settle(self, endpoint: Endpoint) -> Endpoint | None:
         """Look after a device that was lent from now on; None while it has not arrived."""
-        device = device_name(endpoint.id)
-        if self._host.is_here(device):
+        if endpoint.sandbox is None or self._host.is_here(device_name(endpoint.id)):
             return None
-        located = await self.locate(endpoint)
-        if located is None or located.ifname == device:  # it is still to be renamed
+        # Up comes last. Who gives it an address before whoever moves it does is in the way.
+        path, alias = endpoint.sandbox.path, device_alias(endpoint.id)
+        name = await self._host.find(path, alias, up=True)
+        if name is None:
             return None
+        located = replace(endpoint, ifname=name)
         lent = self._lent.get(endpoint.id)
         if lent is not None:
             located = await self._registry.keep(located, located.state)
@@ -120,7 +122,9 @@ class Plumbing:
         attachment = await driver.join(network, endpoint)
         if attachment.device is not None and endpoint.sandbox is not None:
             interface = _interface(endpoint, attachment)
-            await self._host.restore(endpoint.sandbox.path, interface)
+            path, alias = endpoint.sandbox.path, device_alias(endpoint.id)
+            if not endpoint.lent or await self._host.find(path, alias, up=True) is not None:
+                await self._host.restore(path, interface)
             await self._watch_over(endpoint, interface)
 
     async def locate(self, endpoint: Endpoint) -> Endpoint | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shlex
 import shutil
 import socket
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 
 from tests.helpers.clusters import cluster_on
 from tests.helpers.datapaths import DATAPATHS
-from vxnet.api.model import AttachBody, EndpointBody, JoinBody
+from vxnet.api.model import AttachBody, EndpointBody, JoinBody, NetworkBody
 from vxnet.demo.bed import UNDERLAY, Bed
 from vxnet.demo.cluster import VXNET, Cluster, Daemon, wait_for
 from vxnet.demo.station import Station
@@ -119,6 +120,32 @@ def test_a_filter_that_drops_vxlan_is_named_with_the_direction(
         found = examine(here)
         assert found["firewall"] == {"this host"}
         assert found["vxlan_unreachable"] == {"h2", "h3"}
+    is_well(here)
+
+
+def test_a_filter_that_lets_a_bridge_lead_nowhere_is_named_with_what_mends_it(
+    here: Daemon,
+) -> None:
+    here.client.create_network(NetworkBody("out", driver="bridge"))
+    closed = (
+        "add table ip own; add chain ip own closed { type filter hook forward priority 0; policy"
+    )
+    for close, undo in (
+        (["nft", closed], ["nft", "delete table ip own"]),
+        (["iptables-legacy", "-P", "FORWARD", "DROP"], ["iptables-legacy", "-F", "FORWARD"]),
+    ):
+        here.host.run(close)
+        report = here.host.run(
+            [*VXNET, "doctor", "--json", "--socket", str(here.socket)], check=False
+        )
+        [finding] = json.loads(report.stdout)["findings"]
+        assert finding["name"] == "forwarding", finding
+        for command in finding["mend"].split("; "):
+            here.host.run(shlex.split(command))
+        is_well(here)
+        here.host.run(undo)
+    here.host.run(["iptables-legacy", "-P", "FORWARD", "ACCEPT"])
+    here.client.remove_network("out")
     is_well(here)
 
 

@@ -1,6 +1,7 @@
 """The examination: every check there is, as far as the daemon runs and the settings can be read."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -16,8 +17,9 @@ from vxnet.config import Settings, load
 from vxnet.doctor import cluster, host
 from vxnet.doctor.finding import HERE, Finding
 from vxnet.doctor.firewall import firewall
+from vxnet.doctor.forwarding import forwarding
 from vxnet.errors import ConfigError, HostError, StateError, VxnetError
-from vxnet.host.firewall import read_ruleset
+from vxnet.host.firewall import read_legacy, read_ruleset
 from vxnet.host.netlink import NetlinkHost
 
 __all__ = ["Report", "examine"]
@@ -103,6 +105,9 @@ class _Examination:
         self.findings += host.database(settings)
         self.findings += host.disk_space(settings)
         ruleset = await self._try("firewall", read_ruleset)
+        [legacy] = await self._try("forwarding", _legacy) or [""]
+        devices = [name for _, name in socket.if_nameindex()]
+        self.findings += forwarding(ruleset, legacy, devices)
         ports = {
             ("udp", settings.vxlan.port): "VXLAN",
             ("udp", settings.gossip.port): "gossip",
@@ -161,3 +166,7 @@ class _Examination:
             return []
         self.findings += [one for one in found if isinstance(one, Finding)]
         return found
+
+
+async def _legacy() -> list[str]:
+    return [await read_legacy()]

@@ -83,8 +83,11 @@ class HostNetwork(Protocol):
         """Whether a sandbox holds a device of this name that carries this alias."""
         ...
 
-    async def find(self, path: str, alias: str) -> str | None:
-        """What the device that carries this alias is called in a sandbox; None: it is not there."""
+    async def find(self, path: str, alias: str, *, up: bool = False) -> str | None:
+        """What the device that carries this alias is called in a sandbox; None: it is not there.
+
+        With `up`, one that is down is not there yet.
+        """
         ...
 
     async def remove(self, path: str | None, name: str, alias: str) -> None:

@@ -4,17 +4,21 @@ The table is in the namespace of the daemon. A set of rules is text in nft's lan
 numbers, addresses and names that were checked before.
 """
 
+import asyncio
 import ctypes
 import json
 import re
+import subprocess
+from pathlib import Path
 from typing import Any, Final
 
 from vxnet.errors import HostError
 from vxnet.host.namespace import run_inside
 
-__all__ = ["DockerForwardPass", "NftFirewall", "read_ruleset"]
+__all__ = ["DockerForwardPass", "NftFirewall", "read_legacy", "read_ruleset"]
 
 LIBRARY: Final = "libnftables.so.1"
+LEGACY_TABLES: Final = Path("/proc/self/net/ip_tables_names")
 DOCKER_CHAINS: Final = ("ip filter DOCKER-USER", "ip6 filter DOCKER-USER")
 COUNTERS: Final = re.compile(r"counter packets \d+ bytes \d+ ")
 NFT_CTX_DEFAULT: Final = 0
@@ -124,6 +128,25 @@ async def read_ruleset() -> list[dict[str, Any]]:
     text = await run_inside(None, lambda: _run("list ruleset", NFT_CTX_OUTPUT_JSON))
     ruleset: list[dict[str, Any]] = json.loads(text)["nftables"] if text else []
     return ruleset
+
+
+async def read_legacy() -> str:
+    """The filter of iptables' older kind, as its `-S` has it; "" where there is none.
+
+    Raises HostError.
+    """
+    try:
+        if "filter" not in LEGACY_TABLES.read_text(encoding="ascii").split():
+            return ""
+        asked = await asyncio.create_subprocess_exec(
+            "iptables-legacy", "-S", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+    except FileNotFoundError:  # a kernel without it, or a host without the program
+        return ""
+    except OSError as error:
+        raise HostError(f"iptables-legacy cannot be asked: {error.strerror}") from None
+    said, _ = await asked.communicate()
+    return said.decode(errors="replace")
 
 
 def _without_handles(item: object) -> object:

@@ -27,6 +27,7 @@ class MemoryHost:
         self.known_prefixes: list[IpNetwork] = []
         self.refusal: HostError | None = None
         self.prepared: dict[str, Interface] = {}
+        self.down: set[str] = set()
         self._placed: dict[str, tuple[str, str]] = {}
         self._underlay = underlay or Underlay("under0", 1500)
 
@@ -60,9 +61,10 @@ class MemoryHost:
         interface = self.sandboxes[path].get(name)
         return interface is not None and interface.alias == alias
 
-    async def find(self, path: str, alias: str) -> str | None:
+    async def find(self, path: str, alias: str, *, up: bool = False) -> str | None:
         await self.check_sandbox(path)
-        return next((n for n, i in self.sandboxes[path].items() if i.alias == alias), None)
+        found = (name for name, i in self.sandboxes[path].items() if i.alias == alias)
+        return next((name for name in found if not up or name not in self.down), None)
 
     async def remove(self, path: str | None, name: str, alias: str) -> None:
         if path is not None and path in self.sandboxes:

@@ -79,8 +79,8 @@ class NetlinkHost:
     async def has(self, path: str, name: str, alias: str) -> bool:
         return await run_inside(path, lambda: _alias_of(path, name) == alias)
 
-    async def find(self, path: str, alias: str) -> str | None:
-        return await run_inside(path, partial(_find, path, alias))
+    async def find(self, path: str, alias: str, *, up: bool = False) -> str | None:
+        return await run_inside(path, partial(_find, path, alias, IFF_UP if up else 0))
 
     async def remove(self, path: str | None, name: str, alias: str) -> None:
         with suppress(StateError):  # a sandbox that is gone took the device along
@@ -204,10 +204,11 @@ def _alias_of(where: str, name: str) -> str | None:
         return alias.rpartition(" ")[0]
 
 
-def _find(where: str, alias: str) -> str | None:
+def _find(where: str, alias: str, flags: int) -> str | None:
     with netlink(f"{where} cannot be looked into") as socket:
         for link in socket.get_links():
-            if (link.get("IFLA_IFALIAS") or "").rpartition(" ")[0] == alias:
+            is_it = (link.get("IFLA_IFALIAS") or "").rpartition(" ")[0] == alias
+            if is_it and link["flags"] & flags == flags:
                 name: str = link.get("IFLA_IFNAME")
                 return name
     return None
