@@ -79,6 +79,7 @@ class Plugin:
         host.host.sandboxes.setdefault(HERE, {})
         self.firewall = MemoryFirewall()
         self.forward = MemoryForwardPass()
+        self.links = MemoryLinks()
         self.ledger = Ledger(host.store)
         self.networks = DockerNetworks(
             self.ledger,
@@ -91,7 +92,7 @@ class Plugin:
         self.gateways = Gateways(
             host.overlay,
             host.host,
-            MemoryLinks(),
+            self.links,
             self.firewall,
             self.forward,
             lambda: host.endpoints,

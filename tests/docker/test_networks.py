@@ -7,6 +7,7 @@ import pytest
 from tests.docker.parts import ImaginedEngine, Plugin, docker_id
 from tests.helpers.hosts import ImaginedHost
 from vxnet.control.memory import MemoryCluster
+from vxnet.host.base import Bridge
 from vxnet.networks import NetworkRequest
 
 POOL = ("10.9.0.0/24", "10.9.0.1/24")
@@ -131,7 +132,11 @@ async def test_addresses_ports_and_gateway_outlive_a_restart(cluster: MemoryClus
     again = await ImaginedHost(
         cluster, store=before.store, control=before.control, host=before.host
     ).start()
-    plugin = await Plugin(again).start()
+    plugin = Plugin(again)
+    left = Bridge("vxg0123456789a", 1450)  # of a network whose containers went while it was dead
+    await plugin.links.add(left)
+    await plugin.start()
+    assert plugin.links.made == {}
     assert [e.published for e in again.endpoints] == [endpoint.published]
     assert f"tcp dport {chosen} dnat ip to 10.9.0.5:80" in (plugin.firewall.chains or "")
     await plugin.stop("web", network)

@@ -16,7 +16,15 @@ from vxnet.demo.bed import Bed, Host
 from vxnet.demo.cluster import VXNET, Cluster, Daemon, wait_for
 from vxnet.demo.processes import end_all
 
-__all__ = ["IMAGE", "SETTINGS", "WITH_PORTER", "DockerHost", "docker_hosts"]
+__all__ = [
+    "IMAGE",
+    "SETTINGS",
+    "WITH_PORTER",
+    "DockerHost",
+    "docker_hosts",
+    "dockers_filter",
+    "left_on",
+]
 
 IMAGE = "vx:1"
 SETTINGS = """
@@ -181,6 +189,24 @@ def docker_hosts(
             place.start_engine(*engine)
             place.import_image(image)
         yield cluster, places
+
+
+def left_on(host: DockerHost) -> list[str]:
+    """What there is of vxnet on a host."""
+    links = json.loads(host.host.run(["ip", "-json", "link"]).stdout)
+    tables = host.host.run(["nft", "list", "tables"]).stdout.splitlines()
+    return [
+        *(link["ifname"] for link in links if link["ifname"].startswith("vx")),
+        *(line for line in tables if "vxnet" in line),
+        *(line for line in dockers_filter(host) if '"vx' in line or " vx" in line),
+        *(network.name for network in host.networks()),
+        *(endpoint.name for endpoint in host.client.endpoints()),
+    ]
+
+
+def dockers_filter(host: DockerHost) -> list[str]:
+    """The packet filter that Docker fills, as iptables shows it; it has to be able to."""
+    return host.host.run(["iptables", "-S"]).stdout.splitlines()
 
 
 def _image(directory: Path) -> Path:

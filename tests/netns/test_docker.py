@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.helpers.clusters import vxnet
-from tests.helpers.docker import IMAGE, DockerHost, docker_hosts
+from tests.helpers.docker import IMAGE, DockerHost, docker_hosts, dockers_filter, left_on
 from vxnet.api.model import ServiceBody
 from vxnet.demo.cluster import wait_for
 
@@ -34,24 +34,6 @@ def _nothing_is_left(hosts: list[DockerHost]) -> Iterator[None]:
             host.docker("network", "rm", *ours)
     for host in hosts:
         wait_for(lambda host=host: left_on(host) == [], 20.0, f"{host.host.label}: {left_on(host)}")
-
-
-def left_on(host: DockerHost) -> list[str]:
-    """What there is of vxnet on a host."""
-    links = json.loads(host.host.run(["ip", "-json", "link"]).stdout)
-    tables = host.host.run(["nft", "list", "tables"]).stdout.splitlines()
-    return [
-        *(link["ifname"] for link in links if link["ifname"].startswith("vx")),
-        *(line for line in tables if "vxnet" in line),
-        *(line for line in dockers_filter(host) if '"vx' in line or " vx" in line),
-        *(network.name for network in host.networks()),
-        *(endpoint.name for endpoint in host.client.endpoints()),
-    ]
-
-
-def dockers_filter(host: DockerHost) -> list[str]:
-    """The packet filter that Docker fills, as iptables shows it; it has to be able to."""
-    return host.host.run(["iptables", "-S"]).stdout.splitlines()
 
 
 def network_on(hosts: list[DockerHost], name: str, *words: str) -> None:

@@ -2,11 +2,12 @@
 
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.docker import WITH_PORTER, DockerHost, docker_hosts
+from tests.helpers.docker import WITH_PORTER, DockerHost, docker_hosts, left_on
 from tests.helpers.pulse import Pulse
 from tests.helpers.streams import Place
 from vxnet.api.model import ServiceBody
@@ -67,6 +68,8 @@ RESTARTS = (
     restart_both_vxnet_first,
     restart_both_engine_first,
 )
+ORPHANS_GO_WITHIN_S = 120.0
+"""It takes up to a minute."""
 LOST_AT_MOST = 5
 """Beats, one every 10 ms, where vxnet runs on."""
 
@@ -108,7 +111,8 @@ def test_traffic_goes_on_over_restarts(hosts: list[DockerHost]) -> None:
         two.docker("rm", "--force", f"new{number}")
     for host in hosts:
         host.remove_containers()
-    wait_for(lambda: not any(h.client.endpoints() for h in hosts), 20.0, "nothing is left")
+        host.docker("network", "rm", "blue")
+    wait_for(lambda: not any(map(left_on, hosts)), 20.0, "nothing is left")
 
 
 def test_a_client_outside_keeps_its_connection_over_a_restart_of_the_members_vxnet(
@@ -149,3 +153,21 @@ def sees(host: DockerHost) -> list[str]:
 
 def is_open(host: DockerHost) -> bool:
     return [port.state for port in host.client.service("shop").published] == ["open"]
+
+
+def test_what_goes_while_vxnet_is_killed_leaves_nothing_behind(hosts: list[DockerHost]) -> None:
+    _, two = hosts
+    two.docker("network", "create", *VXNET, "--subnet", "10.7.0.0/24", "red")
+    names = [f"c{number}" for number in range(6)]
+    for name in names:
+        two.container(name, "red", "--publish", "80")
+    with ThreadPoolExecutor(len(names)) as threads:
+        removed = [threads.submit(two.try_docker, "rm", "--force", name) for name in names]
+        two.kill()
+        for number, going in enumerate(removed):
+            said = going.result()
+            assert said.returncode == 0, f"{names[number]}: {said.stderr}"
+    two.docker("network", "rm", "red")
+    two.start()
+    two.wait_until_ready()
+    wait_for(lambda: not left_on(two), ORPHANS_GO_WITHIN_S, "nothing is left")

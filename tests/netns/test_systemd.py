@@ -266,8 +266,14 @@ def test_the_watchdog_notices_a_daemon_that_stands_still(pair: Pair) -> None:
 
 def test_uninstalling_takes_everything_away(pair: Pair) -> None:
     one, _ = pair
+    one.run("vxnet", "network", "create", "out", "--driver", "bridge")
+    one.run("vxnet", "attach", "out", "--netns", "box", "--ifname", "eth1", "--publish", "8080:80")
+    inside = ("nsenter", f"--net=/proc/{one.leader}/ns/net")
+    assert "vxnet" in subprocess.check_output([*inside, "nft", "list", "tables"], text=True)
     said = one.run("/src/scripts/install", "--uninstall").stdout
     assert "nothing of vxnet is left" in said
+    assert " vx" not in one.run("ip", "-o", "link").stdout
+    assert "vxnet" not in subprocess.check_output([*inside, "nft", "list", "tables"], text=True)
     for path in ("/opt", "/etc", "/var/lib", "/usr/local", "/run"):
         found = one.run("find", path, "-xdev", "-iname", "*vxnet*").stdout.split()
         assert not [name for name in found if not name.startswith("/run/systemd/system/")]

@@ -127,11 +127,12 @@ class DockerDriver:
         """Of other nodes dockerd tells; gossip knows them."""
 
     async def resume(self) -> None:
-        """After a restart: the gateways of the networks that have containers here."""
+        """After a restart: the gateways of the networks that have containers here, no others."""
         for docker, network in self._networks.known():
             used = any(e.network == network.id and e.sandbox for e in self._endpoints)
             if used:
                 await self._open(docker, network)
+        await self._gateways.sweep()
         await self._gateways.apply()
 
     async def _open(self, docker: DockerNetwork, network: Network) -> tuple[IpAddress, ...]:

@@ -25,7 +25,7 @@ from vxnet.cnm.subnets import overlap
 from vxnet.drivers.outlets import Outlet, rules
 from vxnet.errors import VxnetError
 from vxnet.host.base import Firewall, ForwardPass, HostNetwork, Links
-from vxnet.stations import gateway_station, give_up, take_up
+from vxnet.stations import GATEWAY_PREFIX, gateway_station, give_up, take_up
 
 __all__ = ["HERE", "Gateways"]
 
@@ -80,6 +80,14 @@ class Gateways:
             if opened is not None:
                 await self._unmake(*opened)
                 await self.apply()
+
+    async def sweep(self) -> None:
+        """Remove what a daemon that was killed has left, of networks without containers."""
+        async with self._turn:
+            wanted = {device_name(gateway.id) for _, gateway in self._open.values()}
+            for name in await self._links.names(GATEWAY_PREFIX):
+                if name not in wanted:
+                    await self._links.remove(name)
 
     async def close_all(self) -> None:
         """The daemon ends; packets that are on their way are the kernel's."""

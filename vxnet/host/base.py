@@ -194,6 +194,10 @@ class Links(Protocol):
         """Remove a device and what hangs on it. Idempotent."""
         ...
 
+    async def names(self, prefix: str) -> list[str]:
+        """The devices of this host whose names begin so."""
+        ...
+
     async def parent(self, name: str) -> Underlay:
         """A device of this host with its MTU."""
         ...

@@ -4,6 +4,7 @@ import errno
 import ipaddress
 from collections.abc import Collection, Iterable
 from pathlib import Path
+from socket import if_nameindex
 from typing import Any, Final
 
 from vxnet.cnm.model import IpInterface
@@ -34,6 +35,9 @@ class NetlinkLinks:
     async def remove(self, name: str) -> None:
         await run_inside(None, lambda: _remove(name))
 
+    async def names(self, prefix: str) -> list[str]:
+        return await run_inside(None, lambda: _names(prefix))
+
     async def parent(self, name: str) -> Underlay:
         return await run_inside(None, lambda: _parent(name))
 
@@ -43,6 +47,10 @@ class NetlinkLinks:
     async def lacks(self, kind: str) -> str | None:
         """Tried in a namespace that nobody sees, so that nothing is changed here."""
         return await run_outside(lambda: _lacks(kind))
+
+
+def _names(prefix: str) -> list[str]:
+    return [name for _, name in if_nameindex() if name.startswith(prefix)]
 
 
 def _add(link: LinkSpec) -> None:

@@ -177,6 +177,9 @@ class MemoryLinks:
     async def remove(self, name: str) -> None:
         self.made.pop(name, None)
 
+    async def names(self, prefix: str) -> list[str]:
+        return [name for name in self.made if name.startswith(prefix)]
+
     async def parent(self, name: str) -> Underlay:
         if name not in self._parents:
             raise StateError(f"this host has no device {name}")
