@@ -127,9 +127,8 @@ def test_a_filter_that_lets_a_bridge_lead_nowhere_is_named_with_what_mends_it(
     here: Daemon,
 ) -> None:
     here.client.create_network(NetworkBody("out", driver="bridge"))
-    closed = (
-        "add table ip own; add chain ip own closed { type filter hook forward priority 0; policy"
-    )
+    chain = "type filter hook forward priority 0; policy drop;"
+    closed = f"add table ip own; add chain ip own closed {{ {chain} }}"
     for close, undo in (
         (["nft", closed], ["nft", "delete table ip own"]),
         (["iptables-legacy", "-P", "FORWARD", "DROP"], ["iptables-legacy", "-F", "FORWARD"]),
