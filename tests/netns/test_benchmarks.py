@@ -128,3 +128,16 @@ def test_each_way_to_publish_a_port_carries_data_and_leaves_nothing_behind() -> 
         assert float(connections) > 0
         assert float(failed) == 0
     assert not list(Path("/run/netns").glob("vxpub*"))
+
+
+def test_containers_that_start_at_once_are_timed_beside_dockers_bridge() -> None:
+    done = bench("benchmarks.containers", "--count", 2)
+    assert (done.returncode, done.stderr) == (0, "")
+    titles = [line.rpartition("  ")[0].strip() for line in done.stdout.splitlines()]
+    assert [title.split("  ")[0] for title in titles[1:]] == [
+        "no network",
+        "Docker's bridge",
+        "vxnet, one network",
+        "vxnet, 5 networks",
+    ]
+    assert abandoned() == []
