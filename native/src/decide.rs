@@ -122,6 +122,14 @@ impl<'a> View<'a> {
         packet: Option<&Packet>,
     ) -> Found {
         if segment.relays.contains(&source) {
+            // A member's own host notes where its answers go.
+            let is_here = packet::addresses(frame).is_some_and(|(to, ..)| {
+                let entry = self.table.get(segment.vni, to);
+                matches!(entry.map(|entry| entry.target), Some(Target::Port(_)))
+            });
+            if !is_here {
+                return Found::Nothing;
+            }
             return self.flows.there(segment.vni, frame, packet, self.now);
         }
         match self.flows.back(segment.vni, frame, packet, self.now) {

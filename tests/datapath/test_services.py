@@ -377,3 +377,18 @@ async def test_a_way_to_a_relayed_client_is_carried_too(stage: Stage, at: int) -
     # What has no way is not for the gateway, which knows of no such connection.
     shop.client.send(of_member("PA", b"lost").replace(bytes((198, 51, 100, 9)), bytes(4)))
     await stage.until(lambda: DropReason.UNKNOWN_UNICAST in stage.stats.ports[PortId(CLIENT)].drops)
+
+
+async def test_what_a_relay_here_says_to_members_elsewhere_takes_no_decision(stage: Stage) -> None:
+    shop = Shop(stage, 4, FAR)
+    shop.serve()
+    here = frozenset({(mac(NEAR), 6, 8080)})  # for its sake clients' packets are looked at
+    stage.datapath.program([SetRelays(VNI, frozenset({mac(CLIENT)}), here, mac(0xFE), ())])
+    before = shop.decided
+    for flags in ("S", "PA", "PA"):
+        layer = TCP(sport=5000, dport=8080, flags=flags) / b"hello"
+        ends = Ether(src=format_mac(mac(CLIENT)), dst=format_mac(mac(FAR)))
+        frame = bytes(ends / IP(src="198.51.100.9", dst="10.9.0.9", flags="DF") / layer)
+        shop.client.send(frame)
+        assert await shop.arrived() == [frame]
+    assert shop.decided == before
