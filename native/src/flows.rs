@@ -310,9 +310,7 @@ impl Flows {
             } else if flags & tcp_flag::SYN != 0 && !(way == Way::Back && is_taken) {
                 return Found::Held; // another connection may begin
             }
-            if flags & LAST != 0 && terms & CLOSING == 0 {
-                record.terms.fetch_or(CLOSING, Ordering::Relaxed);
-            }
+            self.note_end(number, frame, packet);
             if way == Way::There && flags & tcp_flag::ACK != 0 {
                 let acknowledged = packet::be32(frame, packet.transport + ACKNOWLEDGEMENT);
                 let value = ACKNOWLEDGED | u64::from(acknowledged.unwrap_or_default());
@@ -323,6 +321,16 @@ impl Flows {
             record.terms.fetch_and(!FRESH, Ordering::Relaxed);
         }
         Found::Carried(Carried { number, edit: flow.edit(way) })
+    }
+
+    /// A packet of a flow is carried: it may be the last one.
+    pub fn note_end(&self, number: u32, frame: &[u8], packet: &Packet) {
+        let flags = frame.get(packet.transport + FLAGS).filter(|flags| **flags & LAST != 0);
+        if let (protocol::TCP, Some(_), Some(record)) =
+            (packet.protocol, flags, self.record(number))
+        {
+            record.terms.fetch_or(CLOSING, Ordering::Relaxed);
+        }
     }
 
     /// Packets of a flow were carried.

@@ -107,6 +107,9 @@ impl Ingress {
         if mss::may_be_syn(&octets[frame.clone()]) {
             route.clamp(&mut octets[frame.clone()]);
         }
+        if route.is_server && self.yard.follow(octets, &route.source, frame.clone(), route.remote) {
+            return;
+        }
         let segment = route.segment;
         let served =
             route.is_server.then(|| context.view.homeward(segment, &octets[frame.clone()]));

@@ -103,6 +103,7 @@ impl Lane {
         if let Some(carried) = self.carried {
             let frame = &mut buffer[self.train.head()];
             if let Some(packet) = &self.packet {
+                context.view.flows.note_end(carried.number, frame, packet); // the last one's
                 let is_partial = header[0] & vnet::NEEDS_CHECKSUM != 0;
                 rewrite::apply(&carried.edit, frame, packet, is_partial);
             }
@@ -219,6 +220,25 @@ impl Yard {
             lane.dispatch(context, buffer);
             self.used -= 1;
         }
+    }
+
+    /// Add a frame if it continues the super-frame of a flow of a service that the last one was added
+    /// to. What was found out about the first holds for it: looking that up for each costs more.
+    pub fn follow(
+        &mut self,
+        buffer: &[u8],
+        source: &Source,
+        frame: Range<usize>,
+        remote: Option<Remote>,
+    ) -> bool {
+        let lane = self.lanes[..self.used].get_mut(self.last);
+        let lane = lane.filter(|lane| {
+            lane.carried.is_some()
+                && lane.remote == remote
+                && Arc::ptr_eq(&lane.network, source.network)
+                && lane.vtep.as_ref().map(Arc::as_ptr) == source.vtep.map(Arc::as_ptr)
+        });
+        lane.is_some_and(|lane| lane.train.offer(buffer, frame))
     }
 
     fn take(

@@ -206,6 +206,10 @@ async def test_a_burst_of_a_member_is_joined_and_is_the_services(
     for number in range(10):
         data = TCP(flags="A", seq=7 + number * SIZE, ack=9)
         frame = shop.answer(data, bytes([number]) * SIZE)
+        if number == 9:
+            frame = shop.answer(
+                TCP(flags="FA", seq=7 + number * SIZE, ack=9), bytes([number]) * SIZE
+            )
         if completes:
             frame = frame[: start + 16] + pseudo_sum(Ether(frame)) + frame[start + 18 :]
         burst.append(header + frame)
@@ -222,7 +226,13 @@ async def test_a_burst_of_a_member_is_joined_and_is_the_services(
     assert joined[start - (8 if version == 4 else 32) : start] == (
         bytes(shop.vip) + bytes(shop.ip(CLIENT))
     )
+    assert told[TCP].flags == "FA"
     assert shop.decided == before
+    # It was the end: the port is taken for another connection, which nobody has answered yet.
+    for flags in ("S", "A"):
+        shop.client.send(shop.asked(TCP(flags=flags, seq=77)))
+        await shop.arrived()
+    assert stage.datapath.name == "pure" or shop.decided == before + 2
 
 
 async def test_what_a_member_says_besides_is_left_alone_and_takes_no_decision(
