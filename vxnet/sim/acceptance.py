@@ -235,9 +235,10 @@ def table(outcomes: Iterable[Outcome]) -> tuple[str, bool]:
         mark = "" if value <= allowed else " **too much**"
         bound = "" if math.isinf(allowed) else f"{allowed:.3g}"
         cpu_s = sum(outcome.cpu_s for outcome in runs) / len(runs)
+        cpu = f"{cpu_s:.2g}" if cpu_s < 100 else f"{cpu_s:.0f}"
         lines.append(
             f"| {check.name} | {size} | {len(runs)} | {value:.3g}{mark} | {most:.3g} | {bound} |"
-            f" {check.unit} | {cpu_s:.2g} |"
+            f" {check.unit} | {cpu} |"
         )
     return "\n".join([*lines, ""]), whole
 
