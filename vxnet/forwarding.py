@@ -34,6 +34,7 @@ from vxnet.gossip.events import (
 )
 from vxnet.link.base import Link
 from vxnet.switch.actions import Forgotten, Learned, Moved, PortId, Stranger, SwitchEvent
+from vxnet.switch.flows import Tally
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep, format_ip, format_mac
 from vxnet.wire.ethernet import HEADER_BYTES
 
@@ -133,8 +134,8 @@ class Forwarding:
         """Whether this host has a network."""
         return vni in self._segments
 
-    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
-        """How many flows to these addresses of services each member has."""
+    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, Tally]:
+        """The flows of this host's clients to these addresses of services, by member."""
         return self._datapath.flows(vni, vips)
 
     def set_services(self, change: SetServices) -> None:

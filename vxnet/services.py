@@ -34,6 +34,7 @@ from vxnet.names.lookup import ServiceNames
 from vxnet.names.rows import Serving
 from vxnet.nameservice import NameService
 from vxnet.networks import Networks, check_name
+from vxnet.switch.flows import Tally
 from vxnet.switch.maglev import table
 from vxnet.tending import keep_tending
 from vxnet.wire.addr import Ip, Mac, Vni
@@ -133,8 +134,8 @@ class Services:
         """Its members on all hosts that are up."""
         return self._names.directory.members(row.network_id, row.name)
 
-    def flows(self, row: ServiceRow) -> dict[Mac, int]:
-        """How many flows of this host's clients each member has."""
+    def flows(self, row: ServiceRow) -> dict[Mac, Tally]:
+        """The flows of this host's clients, by member."""
         network = self._networks.by_id(row.network_id)
         if network is None or network.vni is None:
             return {}

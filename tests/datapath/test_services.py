@@ -102,7 +102,7 @@ class Shop:
 
     @property
     def flows(self) -> int:
-        return sum(self.stage.datapath.flows(VNI, (self.vip,)).values())
+        return sum(of.now for of in self.stage.datapath.flows(VNI, (self.vip,)).values())
 
     @property
     def decided(self) -> int:

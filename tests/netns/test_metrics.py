@@ -126,6 +126,7 @@ def test_services_are_told(cluster: Cluster) -> None:
         assert of(samples, "vxnet_service_members", service="shop", serving="healthy") == 1
         flows = 0 if number else 1  # the client is on the first
         assert of(samples, "vxnet_service_flows", service="shop", member="m0") == flows
+        assert of(samples, "vxnet_service_begun_flows_total", service="shop", member="m0") == flows
 
 
 def test_every_metric_that_the_dashboard_names_exists(cluster: Cluster) -> None:

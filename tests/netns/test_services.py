@@ -3,8 +3,11 @@
 import json
 import socket
 import sys
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -117,6 +120,28 @@ def test_connections_reach_every_member_and_show_it_the_client(shop: Shop) -> No
     assert set(seen) == {"m0", "m1", "m2"}
     view = shop.cluster.daemons[0].client.service("shop")
     assert sum(member.flows for member in view.members) >= 30
+    assert sum(member.begun for member in view.members) >= 30
+
+
+def test_flows_that_begin_in_a_second_are_told(shop: Shop) -> None:
+    ended = threading.Event()
+
+    def come_and_go() -> None:
+        while not ended.is_set():
+            shop.connect().close()
+            time.sleep(0.01)
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(come_and_go)
+        done = vxnet(shop.cluster.daemons[0], "service", "inspect", "shop", "--rates", "--json")
+        shown = vxnet(shop.cluster.daemons[0], "service", "inspect", "shop", "--rates")
+        ended.set()
+        coming.result()
+    told = json.loads(done.stdout)
+    rates = told["flows_per_s"]
+    assert set(rates) == {member["endpoint"] for member in told["service"]["members"]}
+    assert 0 < sum(rates.values()) < sum(member["begun"] for member in told["service"]["members"])
+    assert "A SECOND" in shown.stdout, shown.stderr
 
 
 def test_settled_connections_take_no_more_decisions(shop: Shop) -> None:

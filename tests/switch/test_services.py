@@ -12,7 +12,7 @@ from scapy.packet import Packet, Raw
 from tests.switch.site import BLUE, P1, P2, PEER, A, B, Site, ip, mac
 from vxnet.switch.actions import Action, Deliver, Drop, DropReason, Reply, Rewrite, Send
 from vxnet.switch.balancer import PASSED_OVER_MAX, REFUSAL_S
-from vxnet.switch.flows import FLOWS_MAX, IDLE_S, Flow, FlowKey, Flows, FlowState
+from vxnet.switch.flows import FLOWS_MAX, IDLE_S, Flow, FlowKey, Flows, FlowState, Tally
 from vxnet.switch.maglev import table
 from vxnet.switch.model import Member, Port, Service, ServicePort, SetEntry, SetServices
 from vxnet.wire import ip as wire_ip
@@ -359,6 +359,18 @@ def test_200_000_flows_are_held_and_the_youngest_unanswered_go_first() -> None:
     assert len(flows) == 100
     assert all(flows.there(one.key, 3.0) is one for one in settled)
     assert flows.evicted == 1_950
+
+
+def test_flows_are_counted_from_their_beginning_also_when_they_are_over() -> None:
+    flows = Flows()
+    first, second = flow(1), flow(2)
+    flows.add(first, 0.0)
+    flows.add(second, 0.0)
+    flows.remove(first)
+    assert flows.count(BLUE, (VIP,)) == {B: Tally(now=1, begun=2)}
+    flows.remove(second)
+    assert flows.count(BLUE, (VIP,)) == {B: Tally(now=0, begun=2)}
+    assert flows.count(BLUE, (OTHER,)) == {}
 
 
 def test_closed_connections_and_silent_datagrams_are_forgotten_by_themselves() -> None:

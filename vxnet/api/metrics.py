@@ -75,6 +75,12 @@ METRICS: Final = {
             ("service", "member"),
             "Flows of this host's clients that go to a member by the service's address.",
         ),
+        Named(
+            "vxnet_service_begun_flows",
+            ("service", "member"),
+            "Flows of this host's clients that ever began with a member.",
+            is_counter=True,
+        ),
         Named("vxnet_ingress_connections", (), "At published ports of services on this host."),
         Named("vxnet_datapath_events", ("what",), "The datapath's machinery.", is_counter=True),
         Named("vxnet_control_events", ("what",), "The control plane's machinery.", is_counter=True),
@@ -170,6 +176,7 @@ def _of_status(status: StatusView) -> Iterator[Metric]:
 def _of_services(services: Services) -> Iterator[Metric]:
     members: dict[tuple[str, str], int] = {}
     flows: dict[tuple[str, str], int] = {}
+    begun: dict[tuple[str, str], int] = {}
     for row in services:
         to = services.flows(row)
         for member in services.members(row):
@@ -177,9 +184,11 @@ def _of_services(services: Services) -> Iterator[Metric]:
             if serving is not None:
                 key = row.name, serving.name.lower()
                 members[key] = members.get(key, 0) + 1
-                flows[row.name, member.row.name] = to.get(member.row.station, 0)
+                key = row.name, member.row.name
+                flows[key], begun[key] = to.get(member.row.station, (0, 0))
     yield _filled("vxnet_service_members", members)
     yield _filled("vxnet_service_flows", flows)
+    yield _filled("vxnet_service_begun_flows", begun)
 
 
 def _of_stats(stats: StatsView) -> Iterator[Metric]:

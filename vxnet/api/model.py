@@ -283,6 +283,8 @@ class ServiceMemberView(Struct, frozen=True):
     serving: str
     flows: int
     """From clients of this host."""
+    begun: int
+    """Of those, as many as ever began."""
     sees: str = ""
     """Who comes to it by published ports: `clients`, or `the host` that they asked, and why."""
 

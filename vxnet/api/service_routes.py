@@ -84,7 +84,7 @@ class ServiceRoutes:
                     hosts.get(NodeId(member.owner), "a host that is gone"),
                     tuple(format_ip(ip) for ip in member.row.ips),
                     serving.name.lower(),
-                    flows.get(member.row.station, 0),
+                    *flows.get(member.row.station, (0, 0)),
                     self.ingress.seen_by(member) if row.is_published else "",
                 )
                 for member in self.services.members(row)

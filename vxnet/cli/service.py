@@ -1,10 +1,12 @@
 """`vxnet service`: one name and one address for many endpoints."""
 
+import time
+from collections.abc import Callable, Mapping
 from typing import Annotated
 
 import typer
 
-from vxnet.api.model import DrainBody, ServiceBody, ServiceView
+from vxnet.api.model import DrainBody, ServiceBody, ServiceMemberView, ServiceView
 from vxnet.cli.options import DEFAULT_SOCKET, Json, Socket, connect
 from vxnet.cli.output import pairs, print_json, table
 
@@ -98,9 +100,35 @@ def list_services(socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
 
 
 @app.command()
-def inspect(name: Name, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
-    """Everything about one service: its members, their health, and this host's flows to them."""
-    _show(connect(socket).service(name), json)
+def inspect(
+    name: Name,
+    rates: Annotated[
+        bool, typer.Option("--rates", help="Look again after a second: flows that began in it.")
+    ] = False,
+    socket: Socket = DEFAULT_SOCKET,
+    json: Json = False,
+) -> None:
+    """Everything about one service: its members, their health, and this host's flows to them.
+
+    Example:  vxnet service inspect shop --rates
+    """
+    client = connect(socket)
+    if not rates:
+        _show(client.service(name), json)
+        return
+    before = {one.endpoint: one.begun for one in client.service(name).members}
+    began = time.monotonic()
+    time.sleep(1.0)
+    after = client.service(name)
+    seconds = time.monotonic() - began
+    found = {
+        one.endpoint: (one.begun - before.get(one.endpoint, one.begun)) / seconds
+        for one in after.members
+    }
+    if json:
+        print_json({"service": after, "flows_per_s": found})
+    else:
+        _show(after, json, found)
 
 
 @app.command()
@@ -135,7 +163,7 @@ def _healthy(service: ServiceView) -> str:
     return f"{well} of {len(service.members)}"
 
 
-def _show(service: ServiceView, json: bool) -> None:
+def _show(service: ServiceView, json: bool, rates: Mapping[str, float] | None = None) -> None:
     if json:
         print_json(service)
         return
@@ -163,12 +191,17 @@ def _show(service: ServiceView, json: bool) -> None:
     if service.members:
         typer.echo()
         # What comes to published ports is seen as by this host's relays.
-        sees = ("SEES",) if service.published else ()
-        table(
-            ("MEMBER", "HOST", "ADDRESSES", "SERVING", "FLOWS FROM HERE", *sees),
-            (
-                (m.endpoint, m.host, m.addresses, m.serving, m.flows, *(m.sees for _ in sees))
-                for m in service.members
-            ),
-            "",
-        )
+        columns: dict[str, Callable[[ServiceMemberView], object]] = {
+            "MEMBER": lambda m: m.endpoint,
+            "HOST": lambda m: m.host,
+            "ADDRESSES": lambda m: m.addresses,
+            "SERVING": lambda m: m.serving,
+            "FLOWS FROM HERE": lambda m: m.flows,
+            "EVER": lambda m: m.begun,
+        }
+        if rates is not None:
+            columns["A SECOND"] = lambda m: f"{rates[m.endpoint]:.0f}"
+        if service.published:
+            columns["SEES"] = lambda m: m.sees
+        rows = (tuple(cell(m) for cell in columns.values()) for m in service.members)
+        table(tuple(columns), rows, "")

@@ -11,6 +11,7 @@ from typing import Protocol
 from vxnet.datapath.sight import Watcher
 from vxnet.link.base import Link
 from vxnet.switch.actions import Action, DropReason, PortId, SwitchEvent
+from vxnet.switch.flows import Tally
 from vxnet.switch.model import (
     Change,
     FdbRow,
@@ -157,8 +158,8 @@ class Datapath(Protocol):
         """
         ...
 
-    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
-        """How many flows to these addresses of services each member has."""
+    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, Tally]:
+        """The flows of this host's clients to these addresses of services, by member."""
         ...
 
     def fdb(self) -> list[FdbRow]:

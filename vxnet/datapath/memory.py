@@ -20,6 +20,7 @@ from vxnet.datapath.sight import Watcher
 from vxnet.errors import StateError
 from vxnet.link.base import Link
 from vxnet.switch.actions import Action, Drop, DropReason, PortId, SwitchEvent
+from vxnet.switch.flows import Tally
 from vxnet.wire.addr import Ip, Mac, Vni, Vtep
 
 __all__ = ["MemoryDatapath"]
@@ -89,7 +90,7 @@ class MemoryDatapath:
     def set_path(self, vtep: Vtep, frame_max_bytes: int | None) -> None:
         self.paths[vtep] = frame_max_bytes
 
-    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
+    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, Tally]:
         return {}
 
     def fdb(self) -> list[FdbRow]:

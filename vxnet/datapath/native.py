@@ -43,6 +43,7 @@ from vxnet.switch.actions import (
     Rewrite,
     Send,
 )
+from vxnet.switch.flows import Tally
 from vxnet.switch.forward import Switch
 from vxnet.switch.places import Source
 from vxnet.underlay.udp import explain, source_ports
@@ -224,8 +225,8 @@ class NativeDatapath:
         if self._engine is not None and vtep in self._vteps:
             self._enter_path(vtep)
 
-    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
-        """How many flows to these addresses of services each member has."""
+    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, Tally]:
+        """The flows of this host's clients to these addresses of services, by member."""
         return self._switch.flows.count(vni, vips)
 
     def fdb(self) -> list[FdbRow]:

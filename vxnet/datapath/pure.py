@@ -27,6 +27,7 @@ from vxnet.datapath.ports import Attachment, Ports
 from vxnet.datapath.sight import Recorder, Watcher
 from vxnet.link.base import Link
 from vxnet.switch.actions import Action, PortId
+from vxnet.switch.flows import Tally
 from vxnet.switch.forward import Switch
 from vxnet.underlay.base import Underlay
 from vxnet.underlay.udp import UdpUnderlay
@@ -168,8 +169,8 @@ class PureDatapath:
         else:
             self._paths[vtep] = frame_max_bytes
 
-    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
-        """How many flows to these addresses of services each member has."""
+    def flows(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, Tally]:
+        """The flows of this host's clients to these addresses of services, by member."""
         return self._switch.flows.count(vni, vips)
 
     def fdb(self) -> list[FdbRow]:

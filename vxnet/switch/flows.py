@@ -19,10 +19,11 @@ from vxnet.wire.ip import Protocol
 from vxnet.wire.rewrite import Edit
 from vxnet.wire.transport import TcpFlag
 
-__all__ = ["FLOWS_MAX", "IDLE_S", "Flow", "FlowKey", "FlowState", "Flows", "Seen"]
+__all__ = ["FLOWS_MAX", "IDLE_S", "Flow", "FlowKey", "FlowState", "Flows", "Seen", "Tally"]
 
 FLOWS_MAX: Final = 200_000
 
+_BEGUN_MAX = 10_000  # members whose flows are counted since they began
 _EVICTION_LOOKS = 16  # at so many of the oldest, to find the one that was silent for longest
 _HALF = 1 << 31  # of all sequence numbers
 _LAST = int(TcpFlag.FIN | TcpFlag.RST)
@@ -60,6 +61,13 @@ class FlowKey(NamedTuple):
     source_port: int
     destination: Ip
     destination_port: int
+
+
+class Tally(NamedTuple):
+    """A member's flows: those there are, and how many began since the start."""
+
+    now: int
+    begun: int
 
 
 class Seen(NamedTuple):
@@ -141,6 +149,7 @@ class Flows:
         self._young: OrderedDict[FlowKey, Flow] = OrderedDict()
         self._old: OrderedDict[FlowKey, Flow] = OrderedDict()
         self._members: dict[Vni, Counter[Mac]] = {}
+        self._begun: dict[tuple[Vni, Ip, Mac], int] = {}
         self._numbers: list[int] = []  # that were given back
         self._changed: dict[int, Flow | None] | None = None
         self._ask: Callable[[Sequence[int]], Sequence[Seen | None]] | None = None
@@ -156,14 +165,18 @@ class Flows:
         """The members that flows of a network go to."""
         return frozenset(self._members.get(vni, ()))
 
-    def count(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, int]:
-        """How many flows to these addresses each member has."""
-        found = (
+    def count(self, vni: Vni, vips: tuple[Ip, ...]) -> dict[Mac, Tally]:
+        """The flows to these addresses, by member."""
+        now = Counter(
             flow.member
             for flow in self._there.values()
             if flow.key.vni == vni and flow.key.destination in vips
         )
-        return dict(Counter(found))
+        begun: Counter[Mac] = Counter()
+        for (network, vip, member), count in self._begun.items():
+            if network == vni and vip in vips:
+                begun[member] += count
+        return {member: Tally(now[member], begun[member]) for member in now | begun}
 
     def there(self, key: FlowKey, now: float) -> Flow | None:
         """The flow that a client's packet belongs to."""
@@ -195,6 +208,8 @@ class Flows:
         self._there[flow.key] = self._back[flow.back_key] = flow
         self._young[flow.key] = flow
         self._members.setdefault(flow.key.vni, Counter())[flow.member] += 1
+        if not flow.is_relayed:
+            self._count(flow.key.vni, flow.key.destination, flow.member)
         self._note(flow)
 
     def touch(self, flow: Flow, now: float, flags: int, *, is_answer: bool) -> None:
@@ -261,6 +276,12 @@ class Flows:
                 self.remove(flow)
                 return None
         return flow
+
+    def _count(self, *name: *tuple[Vni, Ip, Mac]) -> None:
+        """One more began; of too many members, the one that was there first is forgotten."""
+        if name not in self._begun and len(self._begun) >= _BEGUN_MAX:
+            del self._begun[next(iter(self._begun))]
+        self._begun[name] = self._begun.get(name, 0) + 1
 
     def _oldest(self) -> Flow:
         """The one to go when there is no room."""
