@@ -159,14 +159,22 @@ def test_settled_connections_take_no_more_decisions(shop: Shop) -> None:
         assert decided() - before < answered
 
 
-def test_a_connection_to_a_member_that_goes_is_reset_and_the_next_finds_another(
+def test_a_member_that_goes_is_drained_first_if_wanted_then_it_is_reset_and_the_next_finds_another(
     shop: Shop,
 ) -> None:
     held = [shop.connect() for _ in range(12)]
     names = [shop.ask(made)[0] for made in held]
     gone = "m2"
     assert {gone} < set(names)
-    shop.cluster.daemons[1].client.remove_endpoint(gone)
+    with ThreadPoolExecutor(1) as pool:
+        going = pool.submit(vxnet, shop.cluster.daemons[1], "detach", gone, "--drain", "8")
+        wait_for(lambda: shop.healthy() == {"m0", "m1"}, 20.0, "nothing new goes to it")
+        for made, name in zip(held, names, strict=True):
+            assert shop.ask(made)[0] == name
+        for _ in range(6):
+            with shop.connect() as made:
+                assert shop.ask(made)[0] != gone
+        assert going.result().returncode == 0
     for made, name in zip(held, names, strict=True):
         made.settimeout(10.0)
         if name == gone:

@@ -246,6 +246,8 @@ class EndpointView(Struct, frozen=True):
     published: tuple[str, ...] = ()
     priority: int = 0
     aliases: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    """Those it is a member of."""
 
 
 class ServiceBody(Struct, frozen=True, forbid_unknown_fields=True):

@@ -153,6 +153,7 @@ class Views:
             published=tuple(map(str, endpoint.published)),
             priority=endpoint.priority,
             aliases=endpoint.aliases,
+            services=endpoint.services,
         )
 
     def sandbox(self, sandbox: Sandbox) -> SandboxView:

@@ -1,10 +1,12 @@
 """`vxnet endpoint`, `attach` and `detach`: what this host has in networks."""
 
+import time
 from typing import Annotated
 
 import typer
 
-from vxnet.api.model import AttachBody, EndpointBody, EndpointView, JoinBody
+from vxnet.api.client import Client
+from vxnet.api.model import AttachBody, DrainBody, EndpointBody, EndpointView, JoinBody
 from vxnet.cli.options import (
     DEFAULT_SOCKET,
     Aliases,
@@ -84,12 +86,40 @@ def attach(
     _show(connect(socket).attach(AttachBody(endpoint, join)), json)
 
 
-def detach(endpoint: Endpoint, socket: Socket = DEFAULT_SOCKET, json: Json = False) -> None:
-    """Take an endpoint out of its namespace and remove it.
+def detach(
+    endpoint: Endpoint,
+    drain: Annotated[
+        float,
+        typer.Option(
+            "--drain",
+            metavar="SECONDS",
+            min=0.0,
+            help="Before that, let its services give it nothing new for so long.",
+        ),
+    ] = 0.0,
+    socket: Socket = DEFAULT_SOCKET,
+    json: Json = False,
+) -> None:
+    """Take an endpoint out of its namespace and remove it. What it has of services is reset.
 
-    Example:  vxnet detach 3f9c
+    Example:  vxnet detach web1 --drain 30
     """
-    _show(connect(socket).remove_endpoint(endpoint), json)
+    client = connect(socket)
+    if drain:
+        _drain(client, client.endpoint(endpoint), drain)
+    _show(client.remove_endpoint(endpoint), json)
+
+
+def _drain(client: Client, endpoint: EndpointView, seconds: float) -> None:
+    """Wait while connections to a member end. It takes new ones again where nobody waits for it."""
+    for service in endpoint.services:
+        client.drain(service, DrainBody(endpoint.id, wanted=True))
+    try:
+        time.sleep(seconds if endpoint.services else 0.0)
+    except KeyboardInterrupt:
+        for service in endpoint.services:
+            client.drain(service, DrainBody(endpoint.id, wanted=False))
+        raise
 
 
 @app.command()
@@ -211,5 +241,6 @@ def _show(endpoint: EndpointView, json: bool) -> None:
             ("sandbox", endpoint.sandbox),
             ("interface", endpoint.ifname),
             ("published", endpoint.published),
+            ("services", endpoint.services),
         ]
     )
