@@ -179,6 +179,11 @@ def test_what_cannot_be_is_refused_with_the_mend(hosts: list[DockerHost]) -> Non
     assert "network blue has 10.9.0.0/24" in said
     assert "--ipam-driver vxnet" in said
     two.docker("network", "rm", "blue")
+    # What the IPAM driver says is shown too.
+    two.docker(*create, "--ipam-driver", "vxnet", "--subnet", "10.1.0.0/24", "blue")
+    said = two.refusal("run", "--rm", "--network", "blue", IMAGE)
+    assert "network blue has 10.9.0.0/24, and Docker's has 10.1.0.0/24" in said
+    two.docker("network", "rm", "blue")
     # Docker's own addresses are known to one host only.
     two.docker(*create, "--subnet", "10.9.0.0/24", "blue")
     one.container("web", "blue", "--ip", "10.9.0.2")

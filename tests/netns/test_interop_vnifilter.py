@@ -2,6 +2,7 @@
 
 import ipaddress
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -93,7 +94,13 @@ def test_both_count_the_same_frames(two: Two) -> None:
         [place] = [p for p in two.daemon.client.stats().places if p.kind == "peer"]
         return place.counters.out
 
+    def at_rest() -> bool:
+        seen = sent(), two.filtered()["rx_pkts"]
+        time.sleep(1.0)
+        return seen == (sent(), two.filtered()["rx_pkts"])
+
     # Pings alone: what the kernel joins of a stream it counts as one.
+    wait_for(at_rest, 30.0, "nothing is under way any more")
     before, counted = sent(), two.filtered()["rx_pkts"]
     assert ping(two.ours, two.kernel.addresses[0], count=5) is not None
     assert sent() - before >= 5

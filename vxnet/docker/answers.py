@@ -1,4 +1,4 @@
-"""What dockerd is answered: JSON in its own media type; what is under `Err` its user sees."""
+"""What dockerd is answered: JSON in its own media type; the reason of a refusal its user sees."""
 
 from typing import Any, Final
 
@@ -22,5 +22,9 @@ def answer(document: Any, status: int = 200) -> web.Response:
 
 
 def refuse(reason: str, status: int = 200) -> web.Response:
-    """A call that is not carried out. dockerd asks again only where nobody answers at all."""
-    return answer({"Err": reason}, status)
+    """A call that is not carried out. dockerd asks again only where nobody answers at all.
+
+    It looks under `Err` for what the network driver says, and under `Error` for what the IPAM
+    driver does (libnetwork's `drivers/remote/api` and `ipams/remote/api`).
+    """
+    return answer({"Err": reason, "Error": reason}, status)

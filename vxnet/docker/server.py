@@ -105,7 +105,7 @@ class PluginServer:
             self._runner = None
 
     async def _answer(self, request: web.Request) -> web.Response:
-        """dockerd shows what is under `Err` to whoever asked it."""
+        """dockerd shows the reason of a refusal to whoever asked it."""
         name = request.match_info["call"]
         call = self._calls.get(name)
         if call is None:
