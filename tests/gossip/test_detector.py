@@ -337,6 +337,16 @@ def test_a_process_that_stood_still_does_not_take_it_out_on_others(stage: Stage)
     assert 0.9 <= when(stage, silent, DEAD) <= 2.1  # what was left, not at once
 
 
+def test_a_host_that_is_late_again_and_again_finds_out_who_is_gone(stage: Stage) -> None:
+    silent = stage.actor()
+    silent.answers = False
+    for _ in range(100):
+        stage.sleep(0.7)
+        stage.wait(0.4)
+    assert stage.count("sleeps") > 10
+    assert silent.state is DEAD
+
+
 # ── bounds ────────────────────────────────────────────────────────────────────────────────────
 
 

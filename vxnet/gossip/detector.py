@@ -8,7 +8,7 @@ suspicion, which others confirm or the member refutes.
 
 from collections.abc import Callable
 from enum import Enum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from vxnet.gossip.events import MemberState
 from vxnet.gossip.hub import Hub, StreamId
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Detector"]
 
+AFTER_SLEEP_S: Final = 0.1  # in which a process reads what arrived while it stood still
 NACK_SHARE = 0.4  # of the probe timeout: a relay says so well before its asker gives up
 Say = Callable[[object, float], None]
 
@@ -316,13 +317,26 @@ class Detector:
         if peer.suspicion is suspicion and peer.state is MemberState.SUSPECT:
             self._say(Dead(peer.id, peer.epoch, peer.inc, self._roster.me.id), now)
 
+    def _prolong(self, probe: Probe, by_s: float, now: float) -> None:
+        timer = probe.timer
+        if timer is None or timer.call is None:
+            return
+        call = timer.call
+        timer.cancel()
+        probe.sent += by_s
+        probe.timer = self._hub.timers.at(max(timer.when + by_s, now + AFTER_SLEEP_S), call)
+
     def slept(self, late_s: float, now: float) -> None:
-        """This process stood still: what it waited for meanwhile says nothing about others."""
+        """This process stood still: what it waited for meanwhile says nothing about others.
+
+        They get the time back, and a moment more. Were they asked anew, a host that is late again
+        and again would never come to a verdict.
+        """
         self._hub.counters["sleeps"] += 1
         self._feel(1)
-        for probe in list(self._probes.values()):
+        for probe in self._probes.values():
             if probe.kind is not Kind.RELAY:
-                self._end(probe)
+                self._prolong(probe, min(late_s, now - probe.sent), now)
         for peer_id in list(self._suspicions):
             peer = self._roster.get(peer_id)
             if peer is not None and peer.suspicion is not None:
