@@ -293,7 +293,8 @@ class Show:
         number = len(self._machines)
 
         def knows() -> bool:
-            return f"{INSIDE}.{number}" in left.run("vxnet fdb --json").out
+            rows = json.loads(left.run("vxnet fdb --json").out)
+            return any(f"{INSIDE}.{number}" in row["ips"] for row in rows)
 
         if not knows():
             raise LabError(f"{left.name} does not know {INSIDE}.{number} to begin with")
