@@ -15,11 +15,12 @@ from pathlib import Path
 
 from benchmarks.bed import MARK, UNDERLAY
 from benchmarks.process import in_namespace, run, wait_until
+from benchmarks.script import script
 from vxnet.demo.bed import Bed
 from vxnet.demo.cluster import Cluster
 from vxnet.demo.namespace import Namespace
 from vxnet.demo.station import Station
-from vxnet.errors import HostError, VxnetError
+from vxnet.errors import HostError
 
 __all__ = ["OUTSIDE", "Scene", "main", "scene", "survey"]
 
@@ -136,8 +137,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except VxnetError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    script(main)

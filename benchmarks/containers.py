@@ -5,9 +5,7 @@ and in five. What the first takes is Docker's share of the others.
 """
 
 import argparse
-import http.client
 import json
-import socket
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -20,10 +18,12 @@ from typing import Any, Final
 from benchmarks.bed import two_hosts
 from benchmarks.lock import alone
 from benchmarks.peers.docker import IMAGE, PLUGIN, BesideEngine, docker, engine, import_image
+from benchmarks.script import script
+from vxnet.api.client import UnixConnection
 from vxnet.demo.bed import Host
 from vxnet.demo.cluster import Cluster
 from vxnet.demo.processes import end_all
-from vxnet.errors import HostError, VxnetError
+from vxnet.errors import HostError
 
 __all__ = ["main"]
 
@@ -32,20 +32,9 @@ SEVERAL: Final = 5
 NO_NETWORK: Final = "none"
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("docker", timeout=PATIENCE_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 def ask(path: Path, verb: str, what: str, body: Any = None) -> None:
     """Ask Docker's API, which the command line would do one container after the other."""
-    connection = _Connection(path)
+    connection = UnixConnection(str(path), PATIENCE_S)
     headers = {"Content-Type": "application/json"}
     connection.request(verb, what, None if body is None else json.dumps(body), headers)
     answer = connection.getresponse()
@@ -105,8 +94,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except VxnetError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    script(main)

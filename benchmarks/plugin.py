@@ -5,10 +5,8 @@ with real TAPs, moved into sandboxes and back as dockerd does it.
 """
 
 import argparse
-import http.client
 import json
 import secrets
-import socket
 import sys
 import time
 from collections import defaultdict
@@ -22,10 +20,12 @@ from typing import Any, Final
 from benchmarks.bed import two_hosts
 from benchmarks.lock import alone
 from benchmarks.process import run
+from benchmarks.script import script
 from benchmarks.stats import quantile
+from vxnet.api.client import UnixConnection
 from vxnet.demo.bed import Host
 from vxnet.demo.cluster import Cluster
-from vxnet.errors import HostError, VxnetError
+from vxnet.errors import HostError
 
 __all__ = ["LIMIT_MS", "Dockerd", "main", "measure", "served"]
 
@@ -42,24 +42,13 @@ Took = dict[str, list[float]]
 """Milliseconds, by the kind of the call."""
 
 
-class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("plugin", timeout=60.0)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 class Dockerd:
     """Makes the calls of a dockerd, and does with devices what it does."""
 
     def __init__(self, host: Host, plugin: Path) -> None:
         self._host = host
         self._plugin = plugin
-        self._connection = _Connection(plugin)
+        self._connection = UnixConnection(str(plugin), 60.0)
         self.took: Took = defaultdict(list)
 
     def another(self) -> "Dockerd":
@@ -184,8 +173,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except VxnetError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    script(main)

@@ -18,8 +18,8 @@ from typing import Final
 
 from benchmarks.cpu import metered
 from benchmarks.process import in_namespace, program, run, wait_until
+from benchmarks.script import script
 from vxnet.demo.namespace import Namespace, require_root
-from vxnet.errors import VxnetError
 
 __all__ = ["WAYS", "main"]
 
@@ -152,8 +152,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except VxnetError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    script(main)

@@ -7,7 +7,6 @@ one run; and how evenly the connections of one client are spread over ten member
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -18,12 +17,12 @@ from benchmarks.bed import MARK, End
 from benchmarks.process import in_namespace, program, run, wait_until
 from benchmarks.questions.base import tool, wait_for_line
 from benchmarks.questions.tcp import PORT, iperf_server, received_bytes
+from benchmarks.script import script
 from benchmarks.tools.connect import PORT as CONNECT_PORT
 from vxnet.api.model import ServiceBody
 from vxnet.demo.bed import Bed
 from vxnet.demo.cluster import Cluster, Daemon
 from vxnet.demo.station import Station
-from vxnet.errors import VxnetError
 
 __all__ = ["MOST_UNEVEN", "MUST", "Scene", "main", "scene"]
 
@@ -157,8 +156,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except VxnetError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+    script(main)

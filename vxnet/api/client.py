@@ -43,7 +43,7 @@ from vxnet.api.model import (
 from vxnet.api.seen import FactsView, ProbeView, SightView, TraceBody, TraceView
 from vxnet.errors import UNREADABLE, HostError, StateError
 
-__all__ = ["Client"]
+__all__ = ["Client", "UnixConnection"]
 
 TIMEOUT_S = 60.0
 
@@ -189,7 +189,7 @@ class Client:
     ) -> Iterator[SightView]:
         """Frames as they pass, until the daemon ends; `begun` is called once none escapes."""
         query = f"?snap={snap}" + _query(network).replace("?", "&")
-        connection = _UnixConnection(self._path, None)
+        connection = UnixConnection(self._path, None)
         with self._explained(connection):
             connection.request("GET", "/v1/capture" + query)
             answer = connection.getresponse()
@@ -202,7 +202,7 @@ class Client:
                     yield self._read(answer.status, line, SightView)
 
     def _ask(self, method: str, path: str, kind: type[T], body: Any = None) -> T:
-        connection = _UnixConnection(self._path, self._timeout_s)
+        connection = UnixConnection(self._path, self._timeout_s)
         with self._explained(connection):
             payload = b"" if body is None else msgspec.json.encode(body)
             connection.request(method, path, payload)
@@ -211,7 +211,7 @@ class Client:
         return self._read(answer.status, content, kind)
 
     @contextmanager
-    def _explained(self, connection: "_UnixConnection") -> Iterator[None]:
+    def _explained(self, connection: "UnixConnection") -> Iterator[None]:
         """Close the connection at the end; what goes wrong becomes a sentence."""
         try:
             yield
@@ -246,7 +246,7 @@ class Client:
             raise HostError(f"what answers on {self._path} is not this vxnet: {error}") from None
 
 
-class _UnixConnection(http.client.HTTPConnection):
+class UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket."""
 
     def __init__(self, path: str, timeout_s: float | None) -> None:
