@@ -1,6 +1,7 @@
 //! Frames from the links of this host: to other ports of it, or cut, wrapped and sent.
 
 use std::io::{self, ErrorKind, IoSlice};
+use std::mem;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -55,11 +56,13 @@ pub struct Egress {
     used: usize,
     cuts_used: usize,
     outbox: Outbox,
+    octets: usize,
 }
 
 impl Default for Egress {
     fn default() -> Self {
-        Self { buffer: Room::new(BUFFER), used: CUTS, cuts_used: 0, outbox: Outbox::default() }
+        let buffer = Room::new(BUFFER);
+        Self { buffer, used: CUTS, cuts_used: 0, outbox: Outbox::default(), octets: 0 }
     }
 }
 
@@ -89,6 +92,7 @@ impl Egress {
                     break;
                 }
                 Ok(octets) => {
+                    self.octets += octets;
                     let read = self.used..self.used + octets;
                     self.used = read.end;
                     self.carry(context, port, segment, read);
@@ -109,6 +113,11 @@ impl Egress {
         self.outbox.flush(&self.buffer, context);
         self.used = CUTS;
         self.cuts_used = 0;
+    }
+
+    /// Octets read and bursts sent since the last time.
+    pub fn take_load(&mut self) -> (usize, usize) {
+        (mem::take(&mut self.octets), mem::take(&mut self.outbox.sends))
     }
 
     /// Let go of ports and VTEPs.
@@ -337,6 +346,11 @@ impl Egress {
         let remote = parcel.packet.as_ref().filter(|_| vtep.completes_checksums());
         let remote = remote.and_then(Remote::of);
         let wrapping = vxlan::build(segment.vni, remote);
+        if CUTS - self.cuts_used < cut.count() * (vxlan::BYTES + cut.longest()) {
+            // All of it in one piece is one send; cut in two it would be one more.
+            self.outbox.flush(&self.buffer, context);
+            self.cuts_used = 0;
+        }
         for index in 0..cut.count() {
             if CUTS - self.cuts_used < vxlan::BYTES + cut.longest() {
                 // What was pushed must leave before it is written over.

@@ -1,6 +1,7 @@
 //! Bursts from the underlay: unwrapped, told where to go, and handed to the yard.
 
 use std::io;
+use std::mem;
 use std::ops::Range;
 
 use crate::counters::{Amount, Counters, Reason};
@@ -18,6 +19,12 @@ use crate::vxlan::{self, Fault, Remote};
 use crate::watch::{End, Entrance};
 use crate::yard::{Source, Yard};
 
+/// Bursts are long from so many octets on,
+const LONG: usize = 16 * 1024;
+/// and of long ones few are taken at a time, so that they lie in the core's own cache when they are
+/// given to their links.
+const LONG_BURSTS_MAX: usize = 4;
+
 /// What makes two datagrams of a burst go the same way: VXLAN and Ethernet header.
 const GLANCE: usize = vxlan::BYTES + packet::ETHERNET;
 
@@ -26,6 +33,8 @@ const GLANCE: usize = vxlan::BYTES + packet::ETHERNET;
 pub struct Ingress {
     inbox: Inbox,
     yard: Yard,
+    octets: usize,
+    are_long: bool, // the bursts of the last receive
 }
 
 impl Ingress {
@@ -36,7 +45,8 @@ impl Ingress {
         socket: &Socket,
         stray: &Counters,
     ) -> io::Result<bool> {
-        if let Err(error) = socket.receive(&mut self.inbox, BURSTS_MAX) {
+        let most = if self.are_long { LONG_BURSTS_MAX } else { BURSTS_MAX };
+        if let Err(error) = socket.receive(&mut self.inbox, most) {
             return match error.raw_os_error() {
                 Some(libc::EAGAIN | libc::EINTR) => Ok(false),
                 // An ICMP error that an earlier send met: told once, and then over.
@@ -46,8 +56,12 @@ impl Ingress {
                 }
             };
         }
-        context.io.bursts.add(self.inbox.bursts.len());
-        for index in 0..self.inbox.bursts.len() {
+        let count = self.inbox.bursts.len();
+        context.io.bursts.add(count);
+        let octets: usize = self.inbox.bursts.iter().map(|burst| burst.octets.len()).sum();
+        self.octets += octets;
+        self.are_long = octets > count * LONG;
+        for index in 0..count {
             let mut burst = self.inbox.bursts[index].clone();
             if burst.is_truncated {
                 context.io.truncated.add(1);
@@ -60,7 +74,12 @@ impl Ingress {
             self.unwrap(context, &burst, stray);
         }
         self.yard.flush(context, &mut self.inbox.octets);
-        Ok(self.inbox.bursts.len() == BURSTS_MAX)
+        Ok(self.inbox.bursts.len() == most)
+    }
+
+    /// Octets received since the last time.
+    pub fn take_octets(&mut self) -> usize {
+        mem::take(&mut self.octets)
     }
 
     /// Let go of ports and VTEPs.

@@ -214,6 +214,8 @@ const LOTS_MAX: usize = 16;
 pub struct Outbox {
     lots: Vec<Lot>,
     used: usize, // the others are kept for the room they have
+    /// Bursts that left since somebody set this to 0.
+    pub sends: usize,
 }
 
 impl Outbox {
@@ -229,6 +231,7 @@ impl Outbox {
         let lot = &mut self.lots[at];
         if !lot.takes(datagram.len(), heading.class) {
             lot.send(buffer, context);
+            self.sends += 1;
         }
         lot.heading.class = heading.class;
         lot.push(datagram);
@@ -257,6 +260,7 @@ impl Outbox {
         for lot in &mut self.lots[..self.used] {
             if !lot.pieces.is_empty() {
                 lot.send(buffer, context);
+                self.sends += 1;
             }
         }
         self.used = 0;

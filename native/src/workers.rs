@@ -20,7 +20,9 @@ use crate::io::poll::{Bell, Poll};
 use crate::io::udp::Socket;
 use crate::model::{Model, Port};
 use crate::outbox::Senders;
+use crate::place::{Kept, Place};
 use crate::punt;
+use crate::seat::Load;
 use crate::strangers::Strangers;
 use crate::table::Table;
 use crate::vigil::Vigil;
@@ -66,6 +68,7 @@ pub struct Shared {
     pub strangers: Strangers,
     completes_checksums: bool,
     busy_poll: Duration,
+    kept: Kept,
     clock: Clock,
     stopping: AtomicBool,
     version: AtomicU64,
@@ -173,6 +176,7 @@ impl Workers {
             strangers: Strangers::default(),
             completes_checksums: plan.completes_checksums,
             busy_poll: plan.busy_poll,
+            kept: Kept::default(),
             clock: Clock(Instant::now()),
             stopping: AtomicBool::new(false),
             version: AtomicU64::new(0),
@@ -316,6 +320,7 @@ impl Worker {
 
     fn run(mut self) {
         let mut ready = Vec::new();
+        let mut place = Place::new(self.index, Instant::now());
         let mut vigil = Vigil::new(self.shared.busy_poll, Instant::now());
         loop {
             let longest_ms = self.resume_ms();
@@ -347,7 +352,11 @@ impl Worker {
             if shared.stopping.load(Ordering::Acquire) {
                 return;
             }
-            vigil.carried(Instant::now());
+            let now = Instant::now();
+            vigil.carried(now);
+            let (out, sends) = self.egress.take_load();
+            let inward = self.ingress.take_octets();
+            place.carried(Load { out, inward, sends }, &shared.kept, now);
         }
     }
 

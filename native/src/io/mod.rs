@@ -1,6 +1,7 @@
-//! System calls: TAP devices, UDP sockets, waiting. The one place with `unsafe`, but for the choice
+//! System calls: TAP devices, UDP sockets, waiting, cores. The one place with `unsafe`, but for the choice
 //! of vector instructions.
 
+pub mod core;
 pub mod poll;
 pub mod tap;
 pub mod udp;
