@@ -1,4 +1,4 @@
-"""A thread that carries much keeps to a core, and roams again: seen in what the kernel says of it."""
+"""A thread that carries much keeps to a core, and roams again, as the kernel tells it."""
 
 import os
 from collections.abc import Iterator
