@@ -18,7 +18,6 @@ class Engine:
         receive_buffer: int,
         send_buffer: int,
         checksum: bool,
-        remote_checksum: bool,
         busy_poll_us: int,
         inherited: Sequence[int],
     ) -> None: ...

@@ -78,7 +78,6 @@ fn main() -> io::Result<()> {
         receive_octets: 16 << 20,
         send_octets: 4 << 20,
         checksum: true,
-        completes_checksums: false,
         busy_poll: Duration::from_micros(number(1, 0)),
     };
     let mut workers = Workers::open(&plan, Vec::new())?;

@@ -109,7 +109,7 @@ impl Engine {
     ///
     /// `inherited` are sockets that a former daemon received on; they are the engine's now.
     #[new]
-    #[pyo3(signature = (ip, port, *, workers, source_ports, senders, receive_buffer, send_buffer, checksum, remote_checksum, busy_poll_us, inherited))]
+    #[pyo3(signature = (ip, port, *, workers, source_ports, senders, receive_buffer, send_buffer, checksum, busy_poll_us, inherited))]
     #[allow(clippy::too_many_arguments)] // named, every one
     fn new(
         py: Python,
@@ -121,7 +121,6 @@ impl Engine {
         receive_buffer: i32,
         send_buffer: i32,
         checksum: bool,
-        remote_checksum: bool,
         busy_poll_us: u64,
         inherited: Vec<RawFd>,
     ) -> PyResult<Self> {
@@ -137,7 +136,6 @@ impl Engine {
             receive_octets: receive_buffer,
             send_octets: send_buffer,
             checksum,
-            completes_checksums: remote_checksum,
             busy_poll: Duration::from_micros(busy_poll_us),
         };
         let workers = py.detach(|| Workers::open(&plan, inherited)).map_err(refused)?;

@@ -44,8 +44,6 @@ pub struct Context<'a> {
     pub strangers: &'a Strangers,
     /// Who looks on.
     pub watch: &'a Watch,
-    /// Whether other hosts of the cluster may leave inner checksums to this one.
-    pub completes_checksums: bool,
     /// Which queue of a link to write to, of those it has.
     pub queue: usize,
 }
@@ -295,7 +293,7 @@ impl Egress {
 
     fn punt(&self, context: Context, origin: Origin, parcel: &Parcel) -> bool {
         let (header, frame) = self.buffer[parcel.read.clone()].split_at(vnet::BYTES);
-        context.punts.push(origin, header.first_chunk().unwrap_or(&vnet::PLAIN), frame)
+        context.punts.push(origin, None, header.first_chunk().unwrap_or(&vnet::PLAIN), frame)
     }
 
     fn deliver(&self, context: Context, to: &Port, parcel: &Parcel) -> Result<(), Reason> {

@@ -144,7 +144,9 @@ impl Ingress {
                 }
                 // Before the switch can say what became of it.
                 route.source.receive(std::mem::take(&mut route.received));
-                if context.punts.push(route.origin, &vnet::PLAIN, &octets[frame.clone()]) {
+                let books = Some(route.source.books());
+                let punted = &octets[frame.clone()];
+                if context.punts.push(route.origin, books, &vnet::PLAIN, punted) {
                     context.io.punts.add(1);
                 } else {
                     context.io.punt_overflow.add(1);
@@ -186,11 +188,11 @@ impl<'a> Route<'a> {
         let vni = header.vni;
         let segment = context.view.model.segments.get(&vni).ok_or(Reason::UnknownVni)?;
         let glance = *datagram.first_chunk().ok_or(Reason::VxlanShort)?;
-        // To all others these bits are reserved, and ignored as such.
+        // A member leaves out only what it was offered to. Whether it is known here to do so must not
+        // matter: it may know of the offer before this host knows of it. To foreign VTEPs these bits
+        // are reserved, and ignored as such.
         let peer = segment.peers.get(&burst.from);
-        let both_do =
-            context.completes_checksums && peer.is_some_and(|peer| peer.vtep.completes_checksums());
-        let remote = header.remote.filter(|_| both_do);
+        let remote = header.remote.filter(|_| peer.is_some_and(|peer| !peer.learning));
         let reserved = header.reserved || header.remote.is_some() && remote.is_none();
         let origin = Origin::Tunnel { vni, from: burst.from, reserved };
         let vtep = context.view.model.peers.get(&burst.from);

@@ -4,9 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::counters::Counters;
 use crate::io::poll::Bell;
+use crate::model::Vtep;
 use crate::vnet;
 
 /// Where a frame entered.
@@ -32,16 +34,32 @@ pub enum Origin {
     },
 }
 
+/// Where a frame out of a tunnel was counted, and where what becomes of it is. Networks and peers
+/// may be gone, or others of the same name be there, when that is decided.
+#[derive(Clone)]
+pub struct Books {
+    /// The network's counters.
+    pub network: Arc<Counters>,
+    /// The peer, where it is one.
+    pub vtep: Option<Arc<Vtep>>,
+}
+
 /// A frame behind its `virtio_net_hdr`.
-#[derive(Debug)]
 pub struct Punt {
     /// Where it entered.
     pub origin: Origin,
+    /// Where it was counted, if it came out of a tunnel.
+    pub books: Option<Books>,
     /// Header and frame.
     pub octets: Box<[u8]>,
 }
 
 impl Punt {
+    /// What it has become: another header and frame.
+    pub fn with(&self, octets: Box<[u8]>) -> Self {
+        Self { origin: self.origin, books: self.books.clone(), octets }
+    }
+
     /// The frame, from its Ethernet header on.
     pub fn frame(&self) -> &[u8] {
         &self.octets[vnet::BYTES..]
@@ -85,7 +103,13 @@ impl Queue {
     }
 
     /// Append a frame, copied from `header` and `frame`. `false` where there is no room for it.
-    pub fn push(&self, origin: Origin, header: &[u8; vnet::BYTES], frame: &[u8]) -> bool {
+    pub fn push(
+        &self,
+        origin: Origin,
+        books: Option<Books>,
+        header: &[u8; vnet::BYTES],
+        frame: &[u8],
+    ) -> bool {
         let octets = [header, frame].concat().into_boxed_slice();
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if waiting.punts.len() >= FRAMES_MAX || waiting.octets + octets.len() > OCTETS_MAX {
@@ -97,7 +121,7 @@ impl Queue {
         }
         *share += 1;
         waiting.octets += octets.len();
-        waiting.punts.push_back(Punt { origin, octets });
+        waiting.punts.push_back(Punt { origin, books, octets });
         if waiting.punts.len() == 1 {
             self.bell.ring();
         }
@@ -131,12 +155,12 @@ mod tests {
     fn a_storm_at_one_place_leaves_room_for_the_others() {
         let queue = Queue::new().unwrap();
         for _ in 0..SHARE_MAX {
-            assert!(queue.push(Origin::Port(1), &vnet::PLAIN, b"frame"));
+            assert!(queue.push(Origin::Port(1), None, &vnet::PLAIN, b"frame"));
         }
-        assert!(!queue.push(Origin::Port(1), &vnet::PLAIN, b"frame"));
-        assert!(queue.push(Origin::Port(2), &vnet::PLAIN, b"other"));
+        assert!(!queue.push(Origin::Port(1), None, &vnet::PLAIN, b"frame"));
+        assert!(queue.push(Origin::Port(2), None, &vnet::PLAIN, b"other"));
         queue.take(1);
-        assert!(queue.push(Origin::Port(1), &vnet::PLAIN, b"frame"));
+        assert!(queue.push(Origin::Port(1), None, &vnet::PLAIN, b"frame"));
         let rest = queue.take(usize::MAX);
         assert_eq!(rest.len(), SHARE_MAX + 1);
         assert_eq!(rest[SHARE_MAX - 1].frame(), b"other");
@@ -147,13 +171,13 @@ mod tests {
     fn what_waits_is_bounded() {
         let queue = Queue::new().unwrap();
         let taken = (0..2 * FRAMES_MAX)
-            .filter(|&number| queue.push(Origin::Port(number as u32), &vnet::PLAIN, b"frame"))
+            .filter(|&number| queue.push(Origin::Port(number as u32), None, &vnet::PLAIN, b"frame"))
             .count();
         assert_eq!(taken, FRAMES_MAX);
         let large = vec![0; 65_000];
         queue.take(usize::MAX);
         let taken = (0..FRAMES_MAX)
-            .filter(|&number| queue.push(Origin::Port(number as u32), &vnet::PLAIN, &large))
+            .filter(|&number| queue.push(Origin::Port(number as u32), None, &vnet::PLAIN, &large))
             .count();
         assert!(taken * large.len() <= OCTETS_MAX);
     }

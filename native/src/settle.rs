@@ -48,7 +48,7 @@ pub enum Decision {
 pub fn settle(context: Context, egress: &mut Egress, punt: &Punt, decision: Decision) {
     if let Decision::Replace(frame, then) = decision {
         let octets = [&punt.octets[..vnet::BYTES], &frame].concat().into_boxed_slice();
-        return settle(context, egress, &Punt { origin: punt.origin, octets }, *then);
+        return settle(context, egress, &punt.with(octets), *then);
     }
     if let Decision::Rewrite { edit, has_ports, then } = decision {
         let mut octets = punt.octets.clone();
@@ -62,7 +62,7 @@ pub fn settle(context: Context, egress: &mut Egress, punt: &Punt, decision: Deci
             }
             _ => {}
         }
-        return settle(context, egress, &Punt { origin: punt.origin, octets }, *then);
+        return settle(context, egress, &punt.with(octets), *then);
     }
     let model = context.view.model;
     match punt.origin {
@@ -78,10 +78,14 @@ pub fn settle(context: Context, egress: &mut Egress, punt: &Punt, decision: Deci
             }
         }
         Origin::Tunnel { vni, from, .. } => {
-            let Some(segment) = model.segments.get(&vni) else { return };
-            let source = Source { network: &segment.counters, vtep: model.peers.get(&from) };
-            let outcome = from_tunnel(context, punt.frame(), &decision);
-            source.settle(1, outcome);
+            let outcome = if model.segments.contains_key(&vni) {
+                from_tunnel(context, punt.frame(), &decision)
+            } else {
+                Err(Reason::UnknownVni)
+            };
+            if let Some(books) = &punt.books {
+                Source::of(books).settle(1, outcome);
+            }
             let end = match (outcome, &decision) {
                 (Err(reason), _) => End::Dropped(reason),
                 (Ok(_), Decision::Deliver(id)) => End::Delivered(*id),

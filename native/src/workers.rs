@@ -66,7 +66,6 @@ pub struct Shared {
     pub stray: Counters,
     /// Frames of VTEPs that are no peers.
     pub strangers: Strangers,
-    completes_checksums: bool,
     busy_poll: Duration,
     kept: Kept,
     clock: Clock,
@@ -97,7 +96,6 @@ impl Shared {
             watch: &self.watch,
             io: &self.io,
             strangers: &self.strangers,
-            completes_checksums: self.completes_checksums,
             queue,
         }
     }
@@ -134,8 +132,6 @@ pub struct Plan {
     pub send_octets: i32,
     /// Whether outer UDP checksums are written.
     pub checksum: bool,
-    /// Whether other hosts of the cluster may leave inner checksums to this one.
-    pub completes_checksums: bool,
     /// How long a thread without frames looks again before it sleeps, at most.
     pub busy_poll: Duration,
 }
@@ -174,7 +170,6 @@ impl Workers {
             io: Io::default(),
             stray: Counters::default(),
             strangers: Strangers::default(),
-            completes_checksums: plan.completes_checksums,
             busy_poll: plan.busy_poll,
             kept: Kept::default(),
             clock: Clock(Instant::now()),

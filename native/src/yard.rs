@@ -12,6 +12,7 @@ use crate::model::{Port, Vtep};
 use crate::offload::cut::{self, Cut};
 use crate::offload::join::Train;
 use crate::packet::{self, Packet};
+use crate::punt::Books;
 use crate::rewrite;
 use crate::vnet::{self, Header};
 use crate::vxlan::Remote;
@@ -35,7 +36,17 @@ pub struct Source<'a> {
     pub vtep: Option<&'a Arc<Vtep>>,
 }
 
-impl Source<'_> {
+impl<'a> Source<'a> {
+    /// The same for a frame that is decided on later.
+    pub fn books(&self) -> Books {
+        Books { network: Arc::clone(self.network), vtep: self.vtep.cloned() }
+    }
+
+    /// Whose counters they were.
+    pub fn of(books: &'a Books) -> Self {
+        Self { network: &books.network, vtep: books.vtep.as_ref() }
+    }
+
     /// Frames entered.
     pub fn receive(&self, amount: Amount) {
         self.network.receive(amount);

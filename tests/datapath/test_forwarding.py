@@ -1,11 +1,13 @@
 """The contract: where frames go, and what their datagrams look like."""
 
+import time
+
 import pytest
 from scapy.layers.l2 import ARP, Ether
 
 from tests.datapath.conftest import StageMaker
-from tests.datapath.stage import VNI, Stage, ethernet_frame, mac
-from vxnet.datapath.base import DatapathSettings, RemoveEntry, Segment, SetEntry
+from tests.datapath.stage import VNI, Stage, ethernet_frame, mac, never_lost
+from vxnet.datapath.base import Counters, DatapathSettings, RemoveEntry, Segment, SetEntry
 from vxnet.errors import HostError, StateError
 from vxnet.switch.actions import DropReason, Forgotten, Learned, PortId
 from vxnet.underlay.udp import UdpSettings
@@ -137,7 +139,7 @@ async def test_frames_of_every_size_are_carried_bit_by_bit(stage: Stage, size: i
 
 @pytest.mark.conformance("X2")
 async def test_reserved_bits_are_ignored_unless_the_network_is_strict(stage: Stage) -> None:
-    link, remote = stage.port(1), stage.remote("127.0.0.2", 9)
+    link, remote = stage.port(1), stage.remote("127.0.0.2", 9, learning=True)
     odd = bytes.fromhex("f7ffffff00002aff")
     odd = bytes([odd[0] | 0x08]) + odd[1:]
     remote.send(stage.vtep, odd + ethernet_frame(mac(1), mac(9)))
@@ -365,6 +367,22 @@ async def test_ids_and_networks_are_checked(stage: Stage) -> None:
     stage.datapath.remove_port(PortId(77))
     stage.datapath.remove_port(PortId(1))
     stage.datapath.remove_segment(VNI)
+
+
+async def test_a_frame_that_waits_while_its_network_goes_is_accounted_for(stage: Stage) -> None:
+    other = Vni(43)
+    stage.datapath.set_segment(Segment(other, 1450))
+    remote = stage.remote("127.0.0.2", 9)
+    stage.join(remote, vni=other)
+    remote.send(stage.vtep, vxlan.build(other) + ethernet_frame(BROADCAST, mac(9)))
+    time.sleep(0.3)  # noqa: ASYNC251 - it is to wait for the switch, which has no turn yet
+    stage.datapath.remove_segment(other)
+
+    def ended() -> bool:
+        counters = stage.stats.peers.get(remote.vtep, Counters())
+        return never_lost(counters) and counters.received + sum(stage.stats.stray.values()) == 1
+
+    await stage.until(ended)
 
 
 @pytest.mark.conformance("O5")

@@ -102,9 +102,33 @@ async def test_nothing_is_left_out_where_no_outer_checksum_covers_it(
     assert all(is_sound(Ether(one.frame)) for one in arrived)
 
 
-async def test_whoever_asked_for_none_is_sent_none(make_stage: StageMaker) -> None:
+async def test_who_does_not_offer_it_does_not_use_it(make_stage: StageMaker, version: int) -> None:
     stage = await make_stage(settings=DatapathSettings(remote_checksum=False))
     assert not stage.datapath.completes_checksums
+    link, remote = stage.port(A), stage.remote("127.0.0.2", B, completes=True)
+    frame, vnet = super_frame(version, tcp(), bytes(3_000), SIZE)
+    link.send(frame, virtio.build(vnet))
+    arrived = await remote.receive(3)
+    assert {one.header for one in arrived} == {PLAIN}
+    assert all(is_sound(Ether(one.frame)) for one in arrived)
+
+
+@pytest.mark.parametrize("kind", COMPLETING, indirect=True)
+@pytest.mark.parametrize("offers", [True, False], ids=["offered", "not any more"])
+async def test_what_a_member_left_out_is_completed_whatever_is_known_of_it(
+    make_stage: StageMaker, version: int, offers: bool
+) -> None:
+    stage = await make_stage(settings=DatapathSettings(remote_checksum=offers))
+    link, remote = stage.port(B), stage.remote("127.0.0.2", A)
+    whole = plain_frame(version, tcp(), b"alone")
+    remote.send(stage.vtep, left_header(version, tcp()) + without_checksum(whole))
+
+    ((given, frame),) = await stage.frames(link, 1)
+
+    vnet = virtio.parse(given)
+    assert vnet.flags == Flag.NEEDS_CHECKSUM
+    start = vnet.checksum_start
+    assert completed(frame, start, start + vnet.checksum_offset) == whole
 
 
 async def test_ordinary_frames_are_complete_in_any_case(stage: Stage, version: int) -> None:
@@ -177,8 +201,8 @@ async def test_a_place_outside_the_frame_drops_it(stage: Stage) -> None:
 
 
 @pytest.mark.conformance("X2")
-async def test_to_all_others_the_bits_are_reserved(stage: Stage, version: int) -> None:
-    link, remote = stage.port(B), stage.remote("127.0.0.2", A)
+async def test_to_foreign_vteps_the_bits_are_reserved(stage: Stage, version: int) -> None:
+    link, remote = stage.port(B), stage.remote("127.0.0.2", A, learning=True)
     whole = plain_frame(version, tcp(), b"alone")
     remote.send(stage.vtep, left_header(version, tcp()) + without_checksum(whole))
     ((given, frame),) = await stage.frames(link, 1)

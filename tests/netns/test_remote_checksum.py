@@ -54,3 +54,5 @@ def test_it_is_left_out_where_both_say_so_and_no_longer_when_one_stops(
     taker.wait_until_ready()
     wait_for(lambda: reaches(near, far), 30, "the other host is there again")
     wait_for(lambda: headers(cluster, near, far) == {PLAIN}, 30, "nothing is left out any more")
+    # The other still offers it; who does not offer does not use it.
+    assert headers(cluster, far, near) == {PLAIN}

@@ -107,7 +107,11 @@ class NativeDatapath:
 
     @property
     def completes_checksums(self) -> bool:
-        """Where outer checksums are written and looked at; they cover what is left out inside."""
+        """Where outer checksums are written and looked at; they cover what is left out inside.
+
+        This only says what is offered, and done towards those who offer it too. What a member left
+        out is completed in any case: it may not have heard yet that the offer is over.
+        """
         return self._settings.remote_checksum and self._settings.udp.checksum
 
     async def start(self, inherited: Sequence[int] = ()) -> None:
@@ -126,7 +130,6 @@ class NativeDatapath:
                 receive_buffer=udp.receive_buffer_bytes,
                 send_buffer=udp.send_buffer_bytes,
                 checksum=udp.checksum,
-                remote_checksum=self.completes_checksums,
                 busy_poll_us=self._settings.busy_poll_us,
                 inherited=inherited,
             )
@@ -379,7 +382,7 @@ class NativeDatapath:
             )
 
     def _peer(self, peer: Peer) -> tuple[int, bool, bool]:
-        completes = peer.completes_checksums and self._settings.udp.checksum
+        completes = peer.completes_checksums and self.completes_checksums  # both do
         return self._number(peer.vtep), peer.learning, completes
 
     def _number(self, vtep: Vtep) -> int:
