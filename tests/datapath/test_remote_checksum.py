@@ -201,7 +201,7 @@ async def test_a_place_outside_the_frame_drops_it(stage: Stage) -> None:
 
 
 @pytest.mark.conformance("X2")
-async def test_to_foreign_vteps_the_bits_are_reserved(stage: Stage, version: int) -> None:
+async def test_to_all_others_the_bits_are_reserved(stage: Stage, version: int) -> None:
     link, remote = stage.port(B), stage.remote("127.0.0.2", A, learning=True)
     whole = plain_frame(version, tcp(), b"alone")
     remote.send(stage.vtep, left_header(version, tcp()) + without_checksum(whole))
