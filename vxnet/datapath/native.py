@@ -107,11 +107,7 @@ class NativeDatapath:
 
     @property
     def completes_checksums(self) -> bool:
-        """Where outer checksums are written and looked at; they cover what is left out inside.
-
-        This only says what is offered, and done towards those who offer it too. What a member left
-        out is completed in any case: it may not have heard yet that the offer is over.
-        """
+        """Offered and used where outer checksums cover them; a member's are completed anyway."""
         return self._settings.remote_checksum and self._settings.udp.checksum
 
     async def start(self, inherited: Sequence[int] = ()) -> None:
