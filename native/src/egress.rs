@@ -107,6 +107,14 @@ impl Egress {
         outcome
     }
 
+    // What was pushed must leave before it is written over.
+    fn make_room(&mut self, context: Context, octets: usize) {
+        if CUTS - self.cuts_used < octets {
+            self.outbox.flush(&self.buffer, context);
+            self.cuts_used = 0;
+        }
+    }
+
     fn flush(&mut self, context: Context) {
         self.outbox.flush(&self.buffer, context);
         self.used = CUTS;
@@ -344,17 +352,11 @@ impl Egress {
         let remote = parcel.packet.as_ref().filter(|_| vtep.completes_checksums());
         let remote = remote.and_then(Remote::of);
         let wrapping = vxlan::build(segment.vni, remote);
-        if CUTS - self.cuts_used < cut.count() * (vxlan::BYTES + cut.longest()) {
-            // All of it in one piece is one send; cut in two it would be one more.
-            self.outbox.flush(&self.buffer, context);
-            self.cuts_used = 0;
-        }
+        let longest = vxlan::BYTES + cut.longest();
+        // All of it in one piece is one send; cut in two it would be one more.
+        self.make_room(context, cut.count() * longest);
         for index in 0..cut.count() {
-            if CUTS - self.cuts_used < vxlan::BYTES + cut.longest() {
-                // What was pushed must leave before it is written over.
-                self.outbox.flush(&self.buffer, context);
-                self.cuts_used = 0;
-            }
+            self.make_room(context, longest);
             let (cuts, frames) = self.buffer.split_at_mut(CUTS);
             let frame = &frames[parcel.frame.start - CUTS..parcel.frame.end - CUTS];
             let (wrap, room) = cuts[self.cuts_used..].split_at_mut(vxlan::BYTES);

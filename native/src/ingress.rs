@@ -74,7 +74,7 @@ impl Ingress {
             self.unwrap(context, &burst, stray);
         }
         self.yard.flush(context, &mut self.inbox.octets);
-        Ok(self.inbox.bursts.len() == most)
+        Ok(count == most)
     }
 
     /// Octets received since the last time.

@@ -42,10 +42,11 @@ impl Place {
         }
     }
 
-    /// More was carried by `now`; whether that means to go elsewhere. For the same thread.
-    pub fn carried(&mut self, load: Load, kept: &Kept, now: Instant) {
+    /// More was carried by `now`, with so many `sends`; whether that means to go elsewhere. For the
+    /// same thread.
+    pub fn carried(&mut self, load: Load, sends: usize, kept: &Kept, now: Instant) {
         let Some(cores) = self.cores else { return };
-        self.sends += load.sends;
+        self.sends += sends;
         if !self.seat.add(load, now) {
             return;
         }
@@ -115,7 +116,7 @@ mod tests {
         let mut carry = |out: usize, times: usize| {
             for _ in 0..times {
                 now += Duration::from_millis(1);
-                place.carried(Load { out, ..Load::default() }, &kept, now);
+                place.carried(Load { out, inward: 0 }, 0, &kept, now);
             }
             Cores::allowed().unwrap().count()
         };

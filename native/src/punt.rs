@@ -4,12 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::RawFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use crate::counters::Counters;
 use crate::io::poll::Bell;
-use crate::model::Vtep;
 use crate::vnet;
+use crate::yard::Books;
 
 /// Where a frame entered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,16 +31,6 @@ pub enum Origin {
         /// Whether reserved bits of the VXLAN header were set.
         reserved: bool,
     },
-}
-
-/// Where a frame out of a tunnel was counted, and where what becomes of it is. Networks and peers
-/// may be gone, or others of the same name be there, when that is decided.
-#[derive(Clone)]
-pub struct Books {
-    /// The network's counters.
-    pub network: Arc<Counters>,
-    /// The peer, where it is one.
-    pub vtep: Option<Arc<Vtep>>,
 }
 
 /// A frame behind its `virtio_net_hdr`.

@@ -35,8 +35,6 @@ pub struct Load {
     pub out: usize,
     /// Octets that arrived in datagrams.
     pub inward: usize,
-    /// Bursts of datagrams that left.
-    pub sends: usize,
 }
 
 /// What the thread is to do.
@@ -48,16 +46,10 @@ pub enum Advice {
     Roam,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Roaming,
-    Keeping(usize),
-}
-
 /// One thread's choice. Time is an argument.
 #[derive(Debug)]
 pub struct Seat {
-    way: Way,
+    way: Advice, // what it does
     load: Load,
     window: Instant, // when the current one began
     length: Duration,
@@ -77,7 +69,7 @@ impl Seat {
     /// A thread that roams. Threads of different `seed`s do not look in step.
     pub fn new(seed: u32, now: Instant) -> Self {
         Self {
-            way: Way::Roaming,
+            way: Advice::Roam,
             load: Load::default(),
             window: now,
             length: WINDOW,
@@ -119,7 +111,7 @@ impl Seat {
         }
         self.lull = 0;
         let arrival = arrival.filter(|_| load.inward > load.out);
-        if let (Way::Keeping(core), Some(arrival)) = (self.way, arrival) {
+        if let (Advice::Keep(core), Some(arrival)) = (self.way, arrival) {
             self.moved = if arrival == core { 0 } else { self.moved + 1 };
             if self.moved == MOVED {
                 self.moved = 0;
@@ -154,7 +146,7 @@ impl Seat {
 
     /// It can not keep to the core that it was told to.
     pub fn refused(&mut self, now: Instant) {
-        self.way = Way::Roaming;
+        self.way = Advice::Roam;
         self.begin();
         self.other = None;
         self.stay = STAY_MAX;
@@ -172,8 +164,8 @@ impl Seat {
         self.core = None;
         self.stays_until = None;
         self.stay = STAY;
-        let was = std::mem::replace(&mut self.way, Way::Roaming);
-        (was != Way::Roaming).then_some(Advice::Roam)
+        let was = std::mem::replace(&mut self.way, Advice::Roam);
+        (was != Advice::Roam).then_some(Advice::Roam)
     }
 
     fn try_other(&mut self, rate: f64, best: usize) -> Advice {
@@ -185,8 +177,8 @@ impl Seat {
     // Two ways are known now.
     fn decide(&mut self, rate: f64, other: f64, best: usize, now: Instant) -> Option<Advice> {
         let is_better = match self.way {
-            Way::Keeping(_) => rate * GAIN >= other,
-            Way::Roaming => rate >= other * GAIN,
+            Advice::Keep(_) => rate * GAIN >= other,
+            Advice::Roam => rate >= other * GAIN,
         };
         // Where it tried again, and stays as it was, it tries less often.
         self.stay = if is_better { STAY } else { (self.stay * 2).min(STAY_MAX) };
@@ -196,17 +188,17 @@ impl Seat {
 
     fn change(&mut self, best: usize) -> Advice {
         self.begin();
-        if self.way == Way::Roaming {
+        if self.way == Advice::Roam {
             return self.keep(best);
         }
-        self.way = Way::Roaming;
-        Advice::Roam
+        self.way = Advice::Roam;
+        self.way
     }
 
     fn keep(&mut self, core: usize) -> Advice {
-        self.way = Way::Keeping(core);
+        self.way = Advice::Keep(core);
         self.core = Some(core);
-        Advice::Keep(core)
+        self.way
     }
 
     fn begin(&mut self) {
@@ -253,9 +245,9 @@ mod tests {
                 self.now += Duration::from_millis(1);
                 let octets = (rate(self.keeps) / 1000.0) as usize;
                 let load = if self.inward {
-                    Load { inward: octets, ..Load::default() }
+                    Load { inward: octets, out: 0 }
                 } else {
-                    Load { out: octets, ..Load::default() }
+                    Load { out: octets, inward: 0 }
                 };
                 if !self.seat.add(load, self.now) {
                     continue;
@@ -370,7 +362,7 @@ mod tests {
                     let here = cores[index];
                     let thread = &mut threads[index];
                     thread.now += Duration::from_millis(1);
-                    let load = Load { inward: 600_000, out: 500_000, sends: 10 };
+                    let load = Load { inward: 600_000, out: 500_000 };
                     if thread.seat.add(load, thread.now) {
                         let arrival = Some(thread.arrival);
                         if let Some(Advice::Keep(core)) =

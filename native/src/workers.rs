@@ -351,7 +351,7 @@ impl Worker {
             vigil.carried(now);
             let (out, sends) = self.egress.take_load();
             let inward = self.ingress.take_octets();
-            place.carried(Load { out, inward, sends }, &shared.kept, now);
+            place.carried(Load { out, inward }, sends, &shared.kept, now);
         }
     }
 

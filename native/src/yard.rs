@@ -12,7 +12,6 @@ use crate::model::{Port, Vtep};
 use crate::offload::cut::{self, Cut};
 use crate::offload::join::Train;
 use crate::packet::{self, Packet};
-use crate::punt::Books;
 use crate::rewrite;
 use crate::vnet::{self, Header};
 use crate::vxlan::Remote;
@@ -27,6 +26,14 @@ const PIECES_MAX: usize = 2 + crate::offload::join::SEGMENTS_MAX;
 /// The other end of a tunnel that belongs to no peer any more.
 const NOBODY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
+/// A source for frames that wait. Networks and peers may be gone, or others of the same name be
+/// there, when it is known what becomes of them.
+#[derive(Clone)]
+pub struct Books {
+    network: Arc<Counters>,
+    vtep: Option<Arc<Vtep>>,
+}
+
 /// Whose counters a frame out of a tunnel belongs to.
 #[derive(Clone, Copy)]
 pub struct Source<'a> {
@@ -37,9 +44,14 @@ pub struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    /// The same for a frame that is decided on later.
+    /// The same for a frame that waits.
     pub fn books(&self) -> Books {
         Books { network: Arc::clone(self.network), vtep: self.vtep.cloned() }
+    }
+
+    fn is_of(&self, books: &Books) -> bool {
+        Arc::ptr_eq(&books.network, self.network)
+            && books.vtep.as_ref().map(Arc::as_ptr) == self.vtep.map(Arc::as_ptr)
     }
 
     /// Whose counters they were.
@@ -83,8 +95,7 @@ impl<'a> Source<'a> {
 /// One flow's super-frame in the making.
 struct Lane {
     port: Arc<Port>,
-    network: Arc<Counters>,
-    vtep: Option<Arc<Vtep>>,
+    books: Books,
     flow: u32,
     remote: Option<Remote>,
     carried: Option<Carried>,
@@ -103,12 +114,11 @@ impl Lane {
         self.remote == remote
             && self.carried.as_ref() == carried
             && Arc::ptr_eq(&self.port, port)
-            && Arc::ptr_eq(&self.network, source.network)
-            && self.vtep.as_ref().map(Arc::as_ptr) == source.vtep.map(Arc::as_ptr)
+            && source.is_of(&self.books)
     }
 
     fn dispatch(&mut self, context: Context, buffer: &mut [u8]) {
-        let source = Source { network: &self.network, vtep: self.vtep.as_ref() };
+        let source = Source::of(&self.books);
         let amount = self.train.amount();
         let header = self.train.finish(buffer);
         if let Some(carried) = self.carried {
@@ -244,10 +254,7 @@ impl Yard {
     ) -> bool {
         let lane = self.lanes[..self.used].get_mut(self.last);
         let lane = lane.filter(|lane| {
-            lane.carried.is_some()
-                && lane.remote == remote
-                && Arc::ptr_eq(&lane.network, source.network)
-                && lane.vtep.as_ref().map(Arc::as_ptr) == source.vtep.map(Arc::as_ptr)
+            lane.carried.is_some() && lane.remote == remote && source.is_of(&lane.books)
         });
         lane.is_some_and(|lane| lane.train.offer(buffer, frame))
     }
@@ -264,8 +271,7 @@ impl Yard {
         if at == self.lanes.len() {
             self.lanes.push(Lane {
                 port: Arc::clone(port),
-                network: Arc::clone(source.network),
-                vtep: source.vtep.cloned(),
+                books: source.books(),
                 flow,
                 remote,
                 carried: None,
@@ -279,8 +285,7 @@ impl Yard {
             lane.carried = None;
             if !lane.is_for(source, port, remote, None) {
                 lane.port = Arc::clone(port);
-                lane.network = Arc::clone(source.network);
-                lane.vtep = source.vtep.cloned();
+                lane.books = source.books();
             }
         }
         &mut self.lanes[at]

@@ -89,21 +89,15 @@ async def test_nothing_is_left_to_whom_it_was_not_offered(stage: Stage, version:
     assert all(is_sound(Ether(one.frame)) for one in arrived)
 
 
-async def test_nothing_is_left_out_where_no_outer_checksum_covers_it(
-    make_stage: StageMaker, version: int
+@pytest.mark.parametrize(
+    "settings",
+    [DatapathSettings(UdpSettings(checksum=False)), DatapathSettings(remote_checksum=False)],
+    ids=["no outer checksum covers it", "it is not wanted"],
+)
+async def test_who_does_not_offer_it_does_not_use_it(
+    make_stage: StageMaker, version: int, settings: DatapathSettings
 ) -> None:
-    stage = await make_stage(settings=DatapathSettings(UdpSettings(checksum=False)))
-    assert not stage.datapath.completes_checksums
-    link, remote = stage.port(A), stage.remote("127.0.0.2", B, completes=True)
-    frame, vnet = super_frame(version, tcp(), bytes(3_000), SIZE)
-    link.send(frame, virtio.build(vnet))
-    arrived = await remote.receive(3)
-    assert {one.header for one in arrived} == {PLAIN}
-    assert all(is_sound(Ether(one.frame)) for one in arrived)
-
-
-async def test_who_does_not_offer_it_does_not_use_it(make_stage: StageMaker, version: int) -> None:
-    stage = await make_stage(settings=DatapathSettings(remote_checksum=False))
+    stage = await make_stage(settings=settings)
     assert not stage.datapath.completes_checksums
     link, remote = stage.port(A), stage.remote("127.0.0.2", B, completes=True)
     frame, vnet = super_frame(version, tcp(), bytes(3_000), SIZE)
