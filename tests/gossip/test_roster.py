@@ -228,8 +228,10 @@ def test_a_copy_of_a_member_is_the_same_member_known_from_then_on(stage: Stage) 
     peer.rtt_s, peer.pinged, peer.answers_missed, peer.attempts, peer.asked = 0.1, 2, 3, 4, 5.0
     again = peer.copy(99.0)
     differ = {slot for slot in Peer.__slots__ if getattr(again, slot) != getattr(peer, slot)}
-    assert differ == {"since"}
+    asking = {"rtt_s", "pinged", "answers_missed", "attempts", "asked"}
+    assert differ == {"since", *asking}
     assert again.since == 99.0
+    assert {getattr(again, slot) for slot in asking} == {None, 0}
 
 
 def test_what_is_forgotten_is_in_no_index(stage: Stage) -> None:

@@ -112,23 +112,13 @@ class Peer:
 
     def copy(self, now: float) -> "Peer":
         """The same member as another node knows it that has asked it nothing yet."""
-        again = object.__new__(Peer)  # by name: clusters that begin whole make millions
-        again.id = self.id
+        again = Peer(self.alive(), now)
         again.state = self.state
         again.verified = self.verified
-        again.since = now
-        again.rtt_s = self.rtt_s
-        again.suspicion = self.suspicion
         again.info = self.info
         again.attached = self.attached
-        again.pinged = self.pinged
-        again.answers_missed = self.answers_missed
-        again.attempts = self.attempts
-        again.asked = self.asked
-        again.epoch = self.epoch
-        again.inc = self.inc
         again.name = self.name
-        again.vtep = self.vtep
+        again.vtep = self.vtep  # the very same: clusters that begin whole make millions
         again.address = self.address
         return again
 

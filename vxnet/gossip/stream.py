@@ -124,11 +124,7 @@ class Stream:
 
     def replica(self) -> "Stream":
         """A copy as complete as this one. Both have the same rows until either changes."""
-        again = object.__new__(Stream)  # by name: clusters that begin whole make millions
-        again.owner = self.owner
-        again.epoch = self.epoch
-        again.scope = self.scope
-        again.att = self.att
+        again = Stream(self.owner, self.epoch, self.scope, self.att)
         again.rules = self.rules
         again.rows = self.rows
         again.shared = self.shared = True
@@ -144,7 +140,6 @@ class Stream:
         again.floor = self.floor
         again.head_count = self.head_count
         again.head_xor = self.head_xor
-        again.contribution = 0
         return again
 
     # ── as seen from outside ────────────────────────────────────────────────────────────────
