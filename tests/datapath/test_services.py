@@ -10,7 +10,7 @@ from scapy.layers.l2 import Ether
 from scapy.packet import Packet
 
 from tests.datapath.conftest import StageMaker
-from tests.datapath.stage import VNI, RemoteVtep, Stage, mac
+from tests.datapath.stage import MTU, VNI, RemoteVtep, Stage, mac
 from tests.helpers.frames import is_sound, pseudo_sum
 from vxnet.datapath.base import (
     Member,
@@ -402,3 +402,16 @@ async def test_what_a_relay_here_says_to_members_elsewhere_takes_no_decision(sta
         shop.client.send(frame)
         assert await shop.arrived() == [frame]
     assert shop.decided == before
+
+
+async def test_a_network_that_comes_back_has_its_services_again(stage: Stage) -> None:
+    shop = Shop(stage, 4, NEAR)
+    stage.datapath.remove_port(PortId(CLIENT))
+    stage.datapath.remove_port(PortId(NEAR))
+    stage.datapath.remove_segment(VNI)
+    assert not getattr(stage.datapath, "_services", {})  # what a native engine was told of
+    stage.datapath.set_segment(Segment(VNI, MTU))
+    shop.serve(Member(mac(NEAR), shop.ip(NEAR)))
+    shop.client = stage.port(CLIENT, ips=(shop.ip(CLIENT),))
+    shop.near = stage.port(NEAR, ips=(shop.ip(NEAR),))
+    await shop.settle()

@@ -173,6 +173,7 @@ class NativeDatapath:
         """Forget a network and its entries. Raises StateError while it has ports."""
         self._switch.remove_segment(vni)
         self._segments.pop(vni, None)
+        self._services.pop(vni, None)  # the engine forgets them too
         before = self._known_peers()
         self._peers.pop(vni, None)
         if self._engine is not None:
