@@ -7,6 +7,7 @@ ones, and what was told less before what was told more.
 
 import math
 from collections.abc import Iterable
+from heapq import heappop, heappush
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ OVERHEAD = 64
 
 _NEWEST_FIRST = attrgetter("rank", "sent")
 
-_DUE = attrgetter("due")
+_IN_ORDER = attrgetter("order")
 
 Name = tuple[object, ...]
 
@@ -38,7 +39,7 @@ Name = tuple[object, ...]
 class News:
     """One thing to tell: a message about a member, or a row of a stream."""
 
-    __slots__ = ("data", "due", "name", "own", "rank", "row", "scope", "sent", "stream")
+    __slots__ = ("data", "due", "name", "order", "own", "rank", "row", "scope", "sent", "stream")
 
     def __init__(self, name: Name, scope: int, data: bytes, due: float, *, own: bool) -> None:
         self.name = name
@@ -46,6 +47,7 @@ class News:
         self.data = data
         self.due = due
         self.own = own
+        self.order = 0  # among all that were ever put in, once it is
         self.sent = 0
         self.rank = 0 if own else 1
         self.stream: Stream | None = None
@@ -60,6 +62,9 @@ class Queue:
         self._table = table
         self._hub = hub
         self._news: dict[Name, News] = {}
+        # When each is due: a heap, where what was put off or dropped since is passed over.
+        self._agenda: list[tuple[float, int, News]] = []
+        self._entered = 0
         self._of_stream: dict[tuple[int, int], int] = {}
         self._timer: Timer | None = None
         self._phase = now + hub.jitter(hub.settings.gossip_interval_s)
@@ -140,10 +145,17 @@ class Queue:
             self._hub.counters["news_shed"] += 1
             self._drop(max(self._news.values(), key=_NEWEST_FIRST))
         self._news[news.name] = news
+        self._entered += 1
+        news.order = self._entered
+        self._schedule(news, news.due)
         if news.stream is not None:
             name = (news.stream.owner, news.stream.scope)
             self._of_stream[name] = self._of_stream.get(name, 0) + 1
         self._arm(news.due)
+
+    def _schedule(self, news: News, due: float) -> None:
+        news.due = due
+        heappush(self._agenda, (due, news.order, news))
 
     def _drop(self, news: News) -> None:
         del self._news[news.name]
@@ -165,6 +177,7 @@ class Queue:
     def clear(self) -> None:
         """Nothing is news any more."""
         self._news.clear()
+        self._agenda.clear()
         self._of_stream.clear()
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────
@@ -181,13 +194,29 @@ class Queue:
     def _flush(self, now: float) -> None:
         self._timer = None
         by_scope: dict[int, list[News]] = {}
-        for news in self._news.values():
-            if news.due <= now:
-                by_scope.setdefault(news.scope, []).append(news)
+        for news in sorted(self._take_due(now), key=_IN_ORDER):
+            by_scope.setdefault(news.scope, []).append(news)
         for scope, due in by_scope.items():
             self._flush_scope(scope, due, now)
-        if self._news:
-            self._arm(min(map(_DUE, self._news.values())))
+        if self._tidy():
+            self._arm(self._agenda[0][0])
+
+    def _take_due(self, now: float) -> list[News]:
+        """What is to be told by now, taken from the agenda; whoever tells it puts it in again."""
+        due = []
+        while self._tidy() and self._agenda[0][0] <= now:
+            due.append(heappop(self._agenda)[2])
+        return due
+
+    def _tidy(self) -> bool:
+        """Whether the agenda's first is one that is still to be told then; there is none, if not."""
+        agenda = self._agenda
+        while agenda:
+            due, _, news = agenda[0]
+            if news.due == due and self._news.get(news.name) is news:
+                return True
+            heappop(agenda)
+        return False
 
     def _flush_scope(self, scope: int, due: list[News], now: float) -> None:
         settings = self._hub.settings
@@ -202,7 +231,7 @@ class Queue:
             if peers and not self._budget.take(now, size * len(peers)):
                 self._hub.counters["news_delayed"] += 1
                 for news in items:
-                    news.due = self._next_interval(now)
+                    self._schedule(news, self._next_interval(now))
                 continue
             for peer in peers:
                 self._hub.send(peer.address, *messages)
@@ -217,9 +246,9 @@ class Queue:
             return
         rounds = news.sent // max(1, times)
         if rounds < settings.quick_rounds:
-            news.due = self._due(now, own=False)
+            self._schedule(news, self._due(now, own=False))
         else:
-            news.due = self._next_interval(now)
+            self._schedule(news, self._next_interval(now))
 
     def _still_true(self, news: News) -> bool:
         """A row leaves the queue when it is superseded, or its stream is."""
