@@ -163,6 +163,17 @@ def test_keys_and_windows_are_kept_of_so_many_senders_only(
     assert len(receiver._ciphers) == len(receiver._windows) == 10
 
 
+def test_a_sender_that_starts_again_and_again_takes_one_place_among_the_keys() -> None:
+    receiver = security(2, KEY)
+    first = security(1, KEY, boot=5)
+    for boot in range(5, 50):
+        receiver.open(security(1, KEY, boot=boot).seal(BODY))
+    assert len(receiver._ciphers) == 2  # its own and the sender's
+    header, body = receiver.open(first.seal(BODY))  # an earlier boot still is understood
+    assert (header.boot, body) == (5, BODY)
+    assert len(receiver._ciphers) == 2
+
+
 def test_whoever_is_heard_goes_on_being_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vxnet.gossip.security.SENDERS_MAX", 10)
     receiver, speaker = security(2, KEY), security(1, KEY)

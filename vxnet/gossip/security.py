@@ -26,7 +26,7 @@ SENDERS_MAX = 16_384  # senders whose keys and windows are kept, the least recen
 WINDOW = 1024
 COUNTER_MAX = 2**48 - 1
 
-CipherName = tuple[int, bytes, int, int]  # ChaCha or not, key id, node id, boot
+CipherName = tuple[int, bytes, int]  # ChaCha or not, key id, node id
 
 
 SEALED = 1
@@ -137,12 +137,13 @@ class Security:
         self._aes = aes
         self.keyring = keyring
         self._counter = 0
-        self._ciphers: OrderedDict[CipherName, Cipher] = OrderedDict()
+        # Of a sender that started again only the last boot's: each holds 2.5 kB in OpenSSL.
+        self._ciphers: OrderedDict[CipherName, tuple[int, Cipher]] = OrderedDict()
         self._windows: OrderedDict[tuple[int, int], Window] = OrderedDict()
         if keyring is not None:
             # What it takes to load the ciphers is taken now, and not from the first packet.
-            name = (0 if aes else CHACHA, keyring.primary, node_id, boot)
-            self._keep(name, self._derive(*name))
+            name = (0 if aes else CHACHA, keyring.primary, node_id)
+            self._keep(name, boot, self._derive(*name, boot))
 
     def seal(self, body: bytes, kid: bytes | None = None) -> bytes:
         """A packet around a body; `kid` names another key than the primary one."""
@@ -158,9 +159,9 @@ class Security:
         header = encode_header(
             Header(flags, int.from_bytes(kid, "big"), self._node_id, self._boot, self._counter)
         )
-        name = (flags & CHACHA, kid, self._node_id, self._boot)
-        cipher = self._ciphers.get(name) or self._derive(*name)
-        self._keep(name, cipher)
+        name = (flags & CHACHA, kid, self._node_id)
+        cipher = self._cipher(name, self._boot)
+        self._keep(name, self._boot, cipher)
         return header + cipher.seal(self._counter, body, header)
 
     def best_key(self, accepted: Sequence[bytes]) -> bytes | None:
@@ -184,14 +185,13 @@ class Security:
         kid = header.key_id.to_bytes(4, "big")
         if self.keyring.get(kid) is None:
             raise WireError(f"a packet under key {kid.hex()}, which is not installed here")
-        chacha = header.flags & CHACHA
-        name = (chacha, kid, header.node_id, header.boot)
-        cipher = self._ciphers.get(name) or self._derive(*name)
+        name = (header.flags & CHACHA, kid, header.node_id)
+        cipher = self._cipher(name, header.boot)
         try:
             body = cipher.open(header.counter, data[HEADER_BYTES:], data[:HEADER_BYTES])
         except WireError as error:
             raise WireError(f"a packet that key {kid.hex()} does not open: {error}") from None
-        self._keep(name, cipher)  # only now: forged packets must not push others out
+        self._keep(name, header.boot, cipher)  # only now: forged packets must not push others out
         return header, body
 
     def fresh(self, header: Header) -> bool:
@@ -213,13 +213,17 @@ class Security:
         digest.update(data)
         return digest.digest()
 
-    def _keep(self, name: CipherName, cipher: "Cipher") -> None:
-        if name not in self._ciphers:
-            self._ciphers[name] = cipher
-            if len(self._ciphers) > SENDERS_MAX:
-                self._ciphers.popitem(last=False)
-        else:
-            self._ciphers.move_to_end(name)
+    def _cipher(self, name: CipherName, boot: int) -> "Cipher":
+        kept = self._ciphers.get(name)
+        return kept[1] if kept is not None and kept[0] == boot else self._derive(*name, boot)
+
+    def _keep(self, name: CipherName, boot: int, cipher: "Cipher") -> None:
+        kept = self._ciphers.get(name)
+        if kept is None or kept[0] < boot:
+            self._ciphers[name] = (boot, cipher)
+        self._ciphers.move_to_end(name)
+        if len(self._ciphers) > SENDERS_MAX:
+            self._ciphers.popitem(last=False)
 
     def _derive(self, chacha: int, kid: bytes, node_id: int, boot: int) -> "Cipher":
         key = self.keyring.get(kid) if self.keyring else None
