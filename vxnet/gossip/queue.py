@@ -209,7 +209,7 @@ class Queue:
         return due
 
     def _tidy(self) -> bool:
-        """Whether the agenda's first is one that is still to be told then; there is none, if not."""
+        """Whether anything is to be told later; if so, the agenda begins with what is first."""
         agenda = self._agenda
         while agenda:
             due, _, news = agenda[0]
