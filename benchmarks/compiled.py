@@ -11,11 +11,11 @@ import argparse
 import hashlib
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.process import run
 from benchmarks.script import script
 from vxnet.errors import HostError
 
@@ -23,8 +23,13 @@ __all__ = ["build", "current", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent
 
-COMPILED = ("vxnet/gossip/*.py", "vxnet/sim/clock.py", "vxnet/sim/cluster.py", "vxnet/sim/host.py",
-            "vxnet/sim/network.py")  # fmt: skip
+COMPILED = (
+    "vxnet/gossip/*.py",
+    "vxnet/sim/clock.py",
+    "vxnet/sim/cluster.py",
+    "vxnet/sim/host.py",
+    "vxnet/sim/network.py",
+)
 INTERPRETED = ("__init__.py", "events.py", "settings.py")
 """Values only, which gain nothing."""
 
@@ -39,7 +44,9 @@ setup(name="compiled", packages=[], ext_modules=mypycify(
     opt_level="3", debug_level="0"))
 """
 
-STORM = "from vxnet.sim.storm import weather; print(weather(5, 7, length_s=5.0).trace)"
+COMPILES_WITHIN_S = 1_200.0  # a minute, where nothing else runs
+
+STORM = "from vxnet.sim.storm import weather; print(weather(5, 7, length_s=5.0).trace, end='')"
 
 
 def digest() -> str:
@@ -58,6 +65,7 @@ def current(directory: Path) -> bool:
 
 def build(directory: Path) -> None:
     """Make the copy. Raises HostError where there is no compiler, or the copy behaves otherwise."""
+    made_of = digest()
     (directory / STAMP).unlink(missing_ok=True)
     shutil.rmtree(directory / "vxnet", ignore_errors=True)
     for path in _sources():
@@ -70,19 +78,22 @@ def build(directory: Path) -> None:
         for path in sorted(ROOT.glob(pattern))
         if path.name not in INTERPRETED
     ]
-    _run(
-        (sys.executable, "-c", SETUP.format(modules=modules), "-q", "build_ext", "--inplace"),
-        directory,
-        "mypyc could not compile the gossip (a C compiler and Python's headers are needed:"
-        " Debian's gcc and python3-dev)",
-    )
+    (directory / "setup.py").write_text(SETUP.format(modules=modules))
+    command = (sys.executable, "setup.py", "-q", "build_ext", "--inplace")
+    try:
+        run(command, cwd=directory, timeout_s=COMPILES_WITHIN_S)
+    except HostError as error:
+        raise HostError(
+            "mypyc could not compile the gossip (a C compiler and Python's headers are needed:"
+            f" Debian's gcc and python3-dev): {str(error).splitlines()[-1]}"
+        ) from None
     interpreted, compiled = (_trace(path) for path in (ROOT, directory))
     if interpreted != compiled:
         raise HostError(
             f"compiled, a storm leaves the trace {compiled}, and interpreted {interpreted}:"
             " runs of the copy would say nothing about the gossip"
         )
-    (directory / STAMP).write_text(digest())
+    (directory / STAMP).write_text(made_of)
 
 
 def _sources() -> list[Path]:
@@ -90,28 +101,7 @@ def _sources() -> list[Path]:
 
 
 def _trace(path: Path) -> str:
-    return _run(
-        (sys.executable, "-P", "-c", STORM),
-        path,
-        "the simulator does not run",
-        PYTHONPATH=str(path),
-    ).strip()
-
-
-def _run(command: Sequence[str], directory: Path, otherwise: str, **environment: str) -> str:
-    """What a command prints. Raises HostError with its last line where it fails."""
-    done = subprocess.run(
-        command,
-        cwd=directory,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stdout + done.stderr).strip().splitlines()[-1:]
-        raise HostError(": ".join((otherwise, *last)))
-    return done.stdout
+    return run((sys.executable, "-P", "-c", STORM), env={**os.environ, "PYTHONPATH": str(path)})
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -93,6 +93,7 @@ def run(
     timeout_s: float = 60.0,
     given: str | None = None,
     env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
 ) -> str:
     """What a command printed. Raises HostError with what it said when it fails."""
     try:
@@ -104,6 +105,7 @@ def run(
             text=True,
             timeout=timeout_s,
             env=None if env is None else dict(env),
+            cwd=cwd,
             check=False,
         )
     except subprocess.TimeoutExpired:
