@@ -117,7 +117,6 @@ class Peer:
         again.verified = self.verified
         again.info = self.info
         again.attached = self.attached
-        again.name = self.name
         again.vtep = self.vtep  # the very same: clusters that begin whole make millions
         again.address = self.address
         return again

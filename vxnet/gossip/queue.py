@@ -198,25 +198,25 @@ class Queue:
             by_scope.setdefault(news.scope, []).append(news)
         for scope, due in by_scope.items():
             self._flush_scope(scope, due, now)
-        if self._tidy():
-            self._arm(self._agenda[0][0])
+        if self._news:
+            self._arm(self._first_due())
 
     def _take_due(self, now: float) -> list[News]:
         """What is to be told by now, taken from the agenda; whoever tells it puts it in again."""
         due = []
-        while self._tidy() and self._agenda[0][0] <= now:
+        while self._first_due() <= now:
             due.append(heappop(self._agenda)[2])
         return due
 
-    def _tidy(self) -> bool:
-        """Whether anything is to be told later; if so, the agenda begins with what is first."""
+    def _first_due(self) -> float:
+        """When the agenda's first is to be told, once what is not told then is off it."""
         agenda = self._agenda
         while agenda:
             due, _, news = agenda[0]
             if news.due == due and self._news.get(news.name) is news:
-                return True
+                return due
             heappop(agenda)
-        return False
+        return math.inf
 
     def _flush_scope(self, scope: int, due: list[News], now: float) -> None:
         settings = self._hub.settings
