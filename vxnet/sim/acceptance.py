@@ -245,7 +245,11 @@ def table(outcomes: Iterable[Outcome]) -> tuple[str, bool]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run what is asked for and not there yet; 0 only if every property holds."""
-    parser = argparse.ArgumentParser(description="The gossip's properties, with many seeds.")
+    parser = argparse.ArgumentParser(
+        description="The gossip's properties, with many seeds.",
+        epilog="scripts/sim --compiled [OPTION]... runs a copy that mypyc compiled: the same"
+        " traces, in two thirds of the time.",
+    )
     parser.add_argument("--sizes", type=int, nargs="+", default=[3, 30, 100])
     parser.add_argument("--seeds", type=int, default=200)
     rules = list(dict.fromkeys(check.rule for check in CHECKS))
